@@ -1,0 +1,387 @@
+"""The training steps and the predictions: pure functions, jitted by the caller.
+
+Random numbers: one root key per run. Augmentation is keyed by a row's global
+`index`, so that it follows the picture and not the batch it fell in; dropout and
+noise are keyed by the step.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ganiqa_jax import losses, optim
+from ganiqa_jax.config import DistillWeights, NoiseConfig, OptimConfig, TeacherWeights
+from ganiqa_jax.image.crops import joint_augment
+from ganiqa_jax.image.noise import jitter_labels
+from ganiqa_jax.types import Batch, InputError, Metrics, NetworkOutput, Params
+
+DISTILLED_MAPS = ("difference", "reference", "encoded", "decoded")
+MATCHED_STATISTICS = ("difference", "encoded")
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+      step: steps taken.
+      params: `network`, and in distillation `adapters`.
+      batch_stats: running statistics of the trainable batch norms.
+      opt_state: of the optax chain.
+      ema: averaged `params` and `batch_stats` of the network: what scores.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    batch_stats: Params
+    opt_state: Any
+    ema: Mapping[str, Params]
+
+
+def create_state(
+    variables: Mapping[str, Params],
+    optimizer: optax.GradientTransformation,
+    adapters: Params | None = None,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      variables: of the network; its `frozen` collection is not taken up.
+      optimizer: whose state is made for network and adapters together.
+      adapters: parameters of the training-only maps of distillation.
+    """
+    params: dict[str, Params] = {"network": variables["params"]}
+    if adapters is not None:
+        params["adapters"] = adapters
+    batch_stats = variables.get("batch_stats", {})
+    # Own buffers: a donated state must not hold one array twice.
+    average = jax.tree.map(
+        jnp.array, {"params": params["network"], "batch_stats": batch_stats}
+    )
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        ema=average,
+    )
+
+
+def predict(
+    variables: Mapping[str, Params],
+    distorted: Float[Array, "B H W 3"],
+    *,
+    student: nn.Module,
+) -> Float[Array, " B"]:
+    """z of each picture, without a reference."""
+    return student.apply(variables, distorted, train=False).z
+
+
+def predict_pairs(
+    variables: Mapping[str, Params],
+    reference: Float[Array, "B H W 3"],
+    distorted: Float[Array, "B H W 3"],
+    *,
+    teacher: nn.Module,
+) -> Float[Array, " B"]:
+    """z of each distorted picture against its reference."""
+    return teacher.apply(variables, reference, distorted, train=False).z
+
+
+def teacher_step(
+    state: TrainState,
+    frozen: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    *,
+    teacher: nn.Module,
+    optimizer: optax.GradientTransformation,
+    optim_config: OptimConfig,
+    weights: TeacherWeights,
+    quarter_turns: bool,
+) -> tuple[TrainState, Metrics]:
+    """Moves the teacher one step towards the opinion scores of its pairs.
+
+    Args:
+      state: the teacher's state.
+      frozen: the backbone, as loaded; never changed.
+      batch: every row must have a reference (P = B).
+      key: root key of the run.
+
+    Returns:
+      The next state, and scalar metrics, all taken before the update.
+
+    Raises:
+      InputError: if a row has no reference.
+    """
+    if batch.reference.shape[0] != batch.distorted.shape[0]:
+        raise InputError("The teacher needs a reference for every row of a batch.")
+    augment_key, dropout_key = _step_keys(key, state.step)
+    reference, distorted = joint_augment(
+        _row_keys(augment_key, batch.index),
+        batch.reference,
+        batch.distorted,
+        quarter_turns=quarter_turns,
+    )
+
+    def loss_fn(params: Params) -> tuple[Array, tuple[Metrics, Params]]:
+        output, mutated = teacher.apply(
+            _variables(params["network"], frozen, state.batch_stats),
+            reference,
+            distorted,
+            train=True,
+            rngs={"dropout": dropout_key},
+            mutable=["batch_stats"],
+        )
+        parts = _teacher_terms(output, batch, weights)
+        total = _weighted_sum(parts, weights)
+        return total, (parts, mutated.get("batch_stats", {}))
+
+    return _update(state, loss_fn, optimizer, optim_config)
+
+
+def distill_step(
+    state: TrainState,
+    frozen: Params,
+    teacher_variables: Mapping[str, Params],
+    batch: Batch,
+    key: Key[Array, ""],
+    *,
+    student: nn.Module,
+    adapters: nn.Module,
+    teacher: nn.Module | None,
+    optimizer: optax.GradientTransformation,
+    optim_config: OptimConfig,
+    weights: DistillWeights,
+    noise: NoiseConfig,
+    quarter_turns: bool,
+    steps: int,
+) -> tuple[TrainState, Metrics]:
+    """Moves the student one step towards the opinion scores and the teacher.
+
+    The teacher sees the same augmented crop as the student, clean; the student
+    sees it noised. Rows without a reference take part in the hard, rank and PLCC
+    terms alone.
+
+    Args:
+      state: the student's state; `params` holds `network` and `adapters`.
+      frozen: fixed arrays of the student's trunk.
+      teacher_variables: of the teacher; no gradient reaches them. Empty when
+        `teacher` is None.
+      batch: its first P rows have references.
+      key: root key of the run.
+      teacher: None trains the control, on opinion scores alone.
+      steps: length of the run, over which unlabelled rows are ramped up.
+
+    Returns:
+      The next state, and scalar metrics, all taken before the update.
+    """
+    augment_key, step_key = _step_keys(key, state.step)
+    dropout_key, noise_key, label_key = jax.random.split(step_key, 3)
+    reference, distorted = joint_augment(
+        _row_keys(augment_key, batch.index),
+        batch.reference,
+        batch.distorted,
+        quarter_turns=quarter_turns,
+    )
+    pairs = reference.shape[0]
+    aim = None
+    if teacher is not None and pairs:
+        aim = jax.lax.stop_gradient(
+            teacher.apply(teacher_variables, reference, distorted[:pairs], train=False)
+        )
+    row_weights = _row_weights(batch, weights, state.step, steps)
+    mos = jnp.where(
+        batch.labelled,
+        batch.mos,
+        jitter_labels(label_key, batch.mos, noise.label_std),
+    )
+
+    def loss_fn(params: Params) -> tuple[Array, tuple[Metrics, Params]]:
+        output, mutated = student.apply(
+            _variables(params["network"], frozen, state.batch_stats),
+            distorted,
+            train=True,
+            noise=noise,
+            rngs={"dropout": dropout_key, "noise": noise_key},
+            mutable=["batch_stats"],
+        )
+        parts = _score_terms(output, mos, batch, row_weights, weights)
+        if aim is not None:
+            adapted = adapters.apply(
+                {"params": params["adapters"]},
+                {name: output.features[name][:pairs] for name in DISTILLED_MAPS},
+            )
+            head = NetworkOutput(
+                z=output.z[:pairs],
+                logits=None if output.logits is None else output.logits[:pairs],
+                features=adapted,
+            )
+            parts |= distillation_terms(head, aim, row_weights[:pairs], weights)
+        total = _weighted_sum(parts, weights)
+        return total, (parts, mutated.get("batch_stats", {}))
+
+    return _update(state, loss_fn, optimizer, optim_config)
+
+
+def distillation_terms(
+    student: NetworkOutput,
+    teacher: NetworkOutput,
+    row_weights: Float[Array, " P"],
+    weights: DistillWeights,
+) -> Metrics:
+    """The terms between student and teacher, each a scalar, unweighted.
+
+    Args:
+      student: its maps already through the adapters.
+      teacher: its values; gradients are the caller's concern.
+      row_weights: weight of each pair; 0 leaves a row out.
+      weights: a term of weight 0 is not computed.
+    """
+    parts: Metrics = {}
+    if weights.score:
+        parts["score"] = losses.masked_mean(
+            losses.smooth_l1(student.z, teacher.z), row_weights
+        )
+    if weights.soft and student.logits is not None and teacher.logits is not None:
+        divergence = losses.soft_label_loss(
+            student.logits, teacher.logits, weights.temperature
+        )
+        parts["soft"] = losses.masked_mean(divergence, row_weights)
+    if weights.feature:
+        parts["feature"] = sum(
+            (
+                scale
+                * losses.masked_mean(
+                    losses.feature_loss(student.features[name], teacher.features[name]),
+                    row_weights,
+                )
+                for name, scale in zip(
+                    DISTILLED_MAPS, weights.feature_maps, strict=True
+                )
+                if scale
+            ),
+            start=jnp.zeros(()),
+        )
+    if weights.statistics:
+        parts["statistics"] = sum(
+            (
+                losses.statistics_loss(
+                    student.features[name], teacher.features[name], row_weights
+                )
+                for name in MATCHED_STATISTICS
+            ),
+            start=jnp.zeros(()),
+        )
+    return parts
+
+
+def _teacher_terms(
+    output: NetworkOutput, batch: Batch, weights: TeacherWeights
+) -> Metrics:
+    rows = batch.mask.astype(jnp.float32)
+    parts = {"mse": losses.masked_mean((output.z - batch.mos) ** 2, rows)}
+    parts |= _order_terms(output.z, batch.mos, batch, rows, weights)
+    if weights.bins and output.logits is not None:
+        parts["bins"] = losses.masked_mean(
+            losses.bin_cross_entropy(output.logits, batch.mos), rows
+        )
+    return parts
+
+
+def _score_terms(
+    output: NetworkOutput,
+    mos: Float[Array, " B"],
+    batch: Batch,
+    row_weights: Float[Array, " B"],
+    weights: DistillWeights,
+) -> Metrics:
+    labelled = row_weights * batch.labelled
+    parts = {"hard": losses.masked_mean(losses.smooth_l1(output.z, mos), labelled)}
+    return parts | _order_terms(output.z, mos, batch, row_weights, weights)
+
+
+def _order_terms(
+    z: Float[Array, " B"],
+    mos: Float[Array, " B"],
+    batch: Batch,
+    row_weights: Float[Array, " B"],
+    weights: TeacherWeights | DistillWeights,
+) -> Metrics:
+    parts: Metrics = {}
+    if weights.rank:
+        parts["rank"] = losses.rank_loss(
+            z, mos, weights=row_weights, source=batch.source, content=batch.content
+        )
+    if weights.plcc:
+        parts["plcc"] = losses.plcc_loss(
+            z, mos, weights=row_weights, source=batch.source
+        )
+    return parts
+
+
+def _row_weights(
+    batch: Batch, weights: DistillWeights, step: Int[Array, ""], steps: int
+) -> Float[Array, " B"]:
+    ramp = jnp.minimum(1.0, (step + 1) / max(1.0, weights.ramp * steps))
+    unlabelled = weights.unlabelled * ramp * batch.confidence
+    return batch.mask * jnp.where(batch.labelled, 1.0, unlabelled)
+
+
+def _weighted_sum(parts: Metrics, weights: TeacherWeights | DistillWeights) -> Array:
+    terms = (getattr(weights, name) * value for name, value in parts.items())
+    return sum(terms, start=jnp.zeros(()))
+
+
+def _variables(
+    params: Params, frozen: Params, batch_stats: Params
+) -> dict[str, Params]:
+    return {"params": params, "frozen": frozen, "batch_stats": batch_stats}
+
+
+def _step_keys(
+    key: Key[Array, ""], step: Int[Array, ""]
+) -> tuple[Key[Array, ""], Key[Array, ""]]:
+    augment_key, step_key = jax.random.split(key)
+    return augment_key, jax.random.fold_in(step_key, step)
+
+
+def _row_keys(key: Key[Array, ""], index: Int[Array, " B"]) -> Key[Array, " B"]:
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(index)
+
+
+def _update(
+    state: TrainState,
+    loss_fn: Any,
+    optimizer: optax.GradientTransformation,
+    optim_config: OptimConfig,
+) -> tuple[TrainState, Metrics]:
+    (loss, (parts, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params
+    )
+    grad_norm = optax.tree.norm(grads)
+    finite: Bool[Array, ""] = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    # The optimiser skips a non-finite update; the running statistics must too.
+    batch_stats = jax.tree.map(
+        lambda new, old: jnp.where(finite, new, old), batch_stats, state.batch_stats
+    )
+    ema = optim.ema_update(
+        state.ema,
+        {"params": params["network"], "batch_stats": batch_stats},
+        optim_config.ema_decay,
+        state.step,
+    )
+    next_state = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+    metrics = {
+        "loss": loss,
+        "grad_norm": grad_norm,
+        "nonfinite": optim.nonfinite_steps(opt_state),
+        **parts,
+    }
+    return next_state, metrics

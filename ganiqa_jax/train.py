@@ -1,0 +1,378 @@
+"""The two training runs: stage 1 (teacher) and stage 2 (distillation).
+
+A run directory is all that a later step needs: `config.json`, `manifest.json`,
+`card.json`, `splits/`, `metrics.jsonl`, `frozen.safetensors`, `checkpoints/`.
+"""
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ganiqa_jax import checkpoint, convert, mesh, optim, release, rundir, steps
+from ganiqa_jax.config import (
+    DistillConfig,
+    TeacherConfig,
+    TeacherTrainConfig,
+)
+from ganiqa_jax.data import catalog
+from ganiqa_jax.data.sources import (
+    Source,
+    check_unseen,
+    load_sources,
+    split_hashes,
+    write_splits,
+)
+from ganiqa_jax.models import Student, Teacher
+from ganiqa_jax.models.features import FeatureAdapters
+from ganiqa_jax.progress import track
+from ganiqa_jax.pseudo import PseudoLabels, pseudo_labels
+from ganiqa_jax.types import Batch, InputError, NonFiniteError, Params
+
+if TYPE_CHECKING:
+    from ganiqa_jax.data.pipeline import Mixture
+
+logger = logging.getLogger("ganiqa_jax")
+
+Step = Callable[[steps.TrainState, Batch], tuple[steps.TrainState, dict[str, Any]]]
+
+
+class Run(NamedTuple):
+    """What the loop needs besides the state."""
+
+    workdir: Path
+    step: Step
+    mixture: "Mixture"
+    total: int
+    save_every: int
+    log_every: int
+    keep: int
+    learning_rate: Callable[[int], float]
+    max_nonfinite: int
+
+
+def train_teacher(
+    config: TeacherTrainConfig,
+    workdir: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    command: str = "",
+) -> None:
+    """Stage 1: trains the full-reference teacher on pairs with scores.
+
+    Args:
+      config: everything that decides the result.
+      workdir: run directory; new, or with `resume` one that an earlier run left.
+      resume: go on from the newest checkpoint that verifies.
+      progress: show a progress bar on standard error.
+      command: what the user ran, for the manifest.
+
+    Raises:
+      InputError: if data, weights or the run directory cannot be used.
+      NonFiniteError: if the loss stays non-finite; the last checkpoint stays.
+    """
+    sources = load_sources(config.data, workdir)
+    _start(config, workdir, sources, command=command, resume=resume)
+    network = Teacher(config.teacher)
+    side = config.data.crop
+    picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    variables = _init(network, config.seed, picture, picture)
+    variables = _load_pretrained(
+        variables, config.teacher.backbone_weights, config.teacher.backbone
+    )
+    optimizer = optim.optimizer(
+        config.optim, config.steps, {"network": variables["params"]}, trunk=None
+    )
+    state = steps.create_state(variables, optimizer)
+    frozen = dict(variables.get("frozen", {}))
+    _finish_directory(workdir, config, sources, frozen, role="teacher")
+
+    step = functools.partial(
+        steps.teacher_step,
+        teacher=network,
+        optimizer=optimizer,
+        optim_config=config.optim,
+        weights=config.weights,
+        quarter_turns=config.data.quarter_turns,
+    )
+
+    def pure(state, constants, batch):
+        frozen, key = constants
+        return step(state, frozen, batch, key)
+
+    constants = (frozen, jax.random.key(config.seed))
+    _execute(config, workdir, sources, state, pure, constants, None, resume, progress)
+
+
+def distill(
+    config: DistillConfig,
+    workdir: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    command: str = "",
+) -> None:
+    """Stage 2: trains the no-reference student on scores and on the teacher.
+
+    Arguments and errors as in `train_teacher`; `config.teacher` names the run
+    directory of stage 1, and an empty name trains the control without a teacher.
+    """
+    sources = load_sources(config.data, workdir)
+    teacher = _load_teacher(config, sources)
+    _start(config, workdir, sources, command=command, resume=resume)
+    network = Student(config.student)
+    side = config.data.crop
+    picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    variables = _init(network, config.seed, picture)
+    variables = _load_pretrained(
+        variables, config.student.trunk_weights, config.student.trunk
+    )
+    adapters = FeatureAdapters(
+        width=teacher.card.config.width if teacher else config.student.width
+    )
+    adapter_params = _init_adapters(adapters, config)
+    params = {"network": variables["params"], "adapters": adapter_params}
+    optimizer = optim.optimizer(config.optim, config.steps, params, trunk="trunk")
+    state = steps.create_state(variables, optimizer, adapter_params)
+    frozen = dict(variables.get("frozen", {}))
+    _finish_directory(workdir, config, sources, frozen, role="student")
+    pseudo = pseudo_labels(config, workdir, sources, teacher, progress)
+
+    step = functools.partial(
+        steps.distill_step,
+        student=network,
+        adapters=adapters,
+        teacher=teacher.network if teacher else None,
+        optimizer=optimizer,
+        optim_config=config.optim,
+        weights=config.weights if teacher else config.weights.without_teacher(),
+        noise=config.noise,
+        quarter_turns=config.data.quarter_turns,
+        steps=config.steps,
+    )
+
+    def pure(state, constants, batch):
+        frozen, teacher_variables, key = constants
+        return step(state, frozen, teacher_variables, batch, key)
+
+    constants = (
+        frozen,
+        teacher.variables if teacher else {},
+        jax.random.key(config.seed),
+    )
+    _execute(config, workdir, sources, state, pure, constants, pseudo, resume, progress)
+
+
+def _load_teacher(
+    config: DistillConfig, sources: Sequence[Source]
+) -> release.LoadedModel | None:
+    if not config.teacher:
+        return None
+    folder = Path(config.teacher)
+    teacher = release.load_model(folder)
+    if not isinstance(teacher.card.config, TeacherConfig):
+        raise InputError(f"{folder} holds a {teacher.card.role}, not a teacher.")
+    if teacher.card.config.bins != config.student.bins:
+        raise InputError(
+            f"The teacher has {teacher.card.config.bins} score bins and the student "
+            f"{config.student.bins}; soft labels need the same number."
+        )
+    for source in sources:
+        check_unseen(folder, source)
+    return teacher
+
+
+def _init(network: nn.Module, seed: int, *shapes: jax.ShapeDtypeStruct) -> dict:
+    inputs = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
+    # A key of its own: the run's root key drives augmentation and noise.
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    return jax.jit(network.init)({"params": key}, *inputs)
+
+
+def _init_adapters(adapters: nn.Module, config: DistillConfig) -> Params:
+    shape = (1, 1, 1, config.student.width)
+    features = {name: jnp.zeros(shape) for name in steps.DISTILLED_MAPS}
+    key = jax.random.fold_in(jax.random.key(config.seed), 2)
+    return adapters.init(key, features)["params"]
+
+
+def _load_pretrained(variables: dict, path: str | None, backbone: str) -> dict:
+    if path is None:
+        return variables
+    return convert.insert_backbone(variables, path, backbone)
+
+
+def _start(
+    config: TeacherTrainConfig | DistillConfig,
+    workdir: Path,
+    sources: Sequence[Source],
+    *,
+    command: str,
+    resume: bool,
+) -> None:
+    rundir.start(
+        workdir,
+        config,
+        command=command,
+        seed=config.seed,
+        split_hashes=split_hashes(sources),
+        resume=resume,
+    )
+    write_splits(sources, workdir)
+
+
+def _finish_directory(
+    workdir: Path,
+    config: TeacherTrainConfig | DistillConfig,
+    sources: Sequence[Source],
+    frozen: Params,
+    *,
+    role: str,
+) -> None:
+    """Writes what a checkpoint needs to score a picture, before the first step."""
+    public = next(s for s in sources if s.config.dataset == config.data.scale)
+    low, high = catalog.MOS_SCALES[public.config.dataset][1:]
+    network = config.student if isinstance(config, DistillConfig) else config.teacher
+    card = release.ModelCard(
+        role=role,
+        name=workdir.name,
+        config=network,
+        preprocessing=config.preprocessing,
+        scale=release.Scale(
+            name=catalog.MOS_SCALES[public.config.dataset][0],
+            low=low,
+            high=high,
+            mean=public.mean,
+            std=public.std,
+        ),
+        made_by=f"ganiqa_jax {rundir.package_version()}",
+        data=tuple(source.config.dataset for source in sources),
+        results={},
+    )
+    release.write_card(workdir, card)
+    if frozen:
+        checkpoint.save_frozen(workdir, {"frozen": frozen})
+
+
+def _mixture(
+    config: TeacherTrainConfig | DistillConfig,
+    sources: Sequence[Source],
+    pseudo: Mapping[str, PseudoLabels] | None,
+) -> "Mixture":
+    from ganiqa_jax.data.pipeline import Mixture, SourceData
+
+    return Mixture(
+        sources=tuple(
+            SourceData(
+                records=source.split.train,
+                role=source.config.role,
+                rows=source.config.rows,
+                short_side=source.config.short_side,
+                mean=source.mean,
+                std=source.std,
+                pseudo=(pseudo or {}).get(source.config.dataset),
+            )
+            for source in sources
+        ),
+        crop=config.data.crop,
+        seed=config.seed,
+        cache=config.data.cache,
+    )
+
+
+def _execute(
+    config: TeacherTrainConfig | DistillConfig,
+    workdir: Path,
+    sources: Sequence[Source],
+    state: steps.TrainState,
+    pure: Callable[..., tuple[steps.TrainState, dict[str, Any]]],
+    constants: Any,
+    pseudo: Mapping[str, PseudoLabels] | None,
+    resume: bool,
+    progress: bool,
+) -> None:
+    """Restores, places on the devices, compiles once, and runs the loop."""
+    restored = checkpoint.restore(workdir, state) if resume else None
+    if restored is not None:
+        state = restored.state
+        logger.info("Going on from step %d of %s.", restored.step, workdir)
+    devices = mesh.data_mesh()
+    mesh.check_rows(config.data.batch_size, devices)
+    state = mesh.replicate(state, devices)
+    constants = mesh.replicate(constants, devices)
+    compiled = jax.jit(pure, donate_argnums=0)
+
+    def step(
+        state: steps.TrainState, batch: Batch
+    ) -> tuple[steps.TrainState, dict[str, Any]]:
+        return compiled(state, constants, mesh.shard_batch(batch, devices))
+
+    run = Run(
+        workdir=workdir,
+        step=step,
+        mixture=_mixture(config, sources, pseudo),
+        total=config.steps,
+        save_every=config.loop.save_every,
+        log_every=config.loop.log_every,
+        keep=config.loop.keep,
+        learning_rate=functools.partial(
+            optim.learning_rate, config.optim, config.steps
+        ),
+        max_nonfinite=config.optim.max_nonfinite,
+    )
+    _loop(run, state, start=restored.step if restored else 0, progress=progress)
+
+
+def _loop(run: Run, state: steps.TrainState, *, start: int, progress: bool) -> None:
+    """Data, step, log, save; nothing else."""
+    from ganiqa_jax.data.pipeline import batches
+
+    if start >= run.total:
+        logger.info("Nothing to do: %s is at step %d.", run.workdir, start)
+        return
+    feed = batches(run.mixture, start_step=start, steps=run.total - start)
+    began, logged = time.monotonic(), start
+    previous: dict[str, Any] = {}
+    with rundir.MetricsLog(run.workdir, from_step=start) as log:
+        numbers = range(start, run.total)
+        tracked = track(
+            zip(numbers, feed, strict=True), len(numbers), "train", progress
+        )
+        for number, batch in tracked:
+            state, metrics = run.step(state, batch)
+            # Looking at the step before keeps the device busy meanwhile.
+            _stop_if_nonfinite(run, previous, number - 1)
+            previous = metrics
+            done = number + 1
+            if done % run.log_every == 0 or done == run.total:
+                now = time.monotonic()
+                row = {name: float(value) for name, value in metrics.items()}
+                row["learning_rate"] = run.learning_rate(number)
+                log.write(done, row, steps_per_second=(done - logged) / (now - began))
+                began, logged = now, done
+            if done % run.save_every == 0 or done == run.total:
+                _stop_if_nonfinite(run, metrics, number)
+                checkpoint.save(run.workdir, done, state, keep=run.keep)
+
+
+def _stop_if_nonfinite(run: Run, metrics: Mapping[str, Any], number: int) -> None:
+    if not metrics or int(metrics["nonfinite"]) < run.max_nonfinite:
+        return
+    from ganiqa_jax.data.pipeline import plan
+
+    names = [row.record.name for row in plan(run.mixture, number)]
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    steps_kept = checkpoint.verified_steps(run.workdir)
+    kept = f"checkpoint {steps_kept[-1]}" if steps_kept else "no checkpoint yet"
+    raise NonFiniteError(
+        f"Loss or gradient was not finite {int(metrics['nonfinite'])} steps in a row, "
+        f"last at step {number + 1}, batch of {shown}. {kept} of {run.workdir} is "
+        "good. Lower optim.peak_lr, or look at those pictures."
+    )
