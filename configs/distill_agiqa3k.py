@@ -1,0 +1,52 @@
+"""Distils the teacher into the student on AGIQA-3K and the teacher's pairs.
+
+Run:      ganiqa distill configs/distill_agiqa3k.py --workdir runs/student
+Control:  ganiqa distill configs/distill_agiqa3k.py --workdir runs/control \\
+              --teacher ""
+Needs:    runs/teacher from configs/teacher_sr4kiqa.py, and $GANIQA_DATA (default:
+          data) with agiqa3k/, sr4kiqa/, synthetic/ and weights/.
+Measured: not yet
+"""
+
+import os
+
+from ganiqa_jax.config import (
+    DataConfig,
+    DistillConfig,
+    LoopConfig,
+    OptimConfig,
+    Preprocessing,
+    SourceConfig,
+    StudentConfig,
+)
+
+DATA = os.environ.get("GANIQA_DATA", "data")
+
+
+def get_config() -> DistillConfig:
+    return DistillConfig(
+        seed=0,
+        steps=900,
+        teacher="runs/teacher",
+        student=StudentConfig(
+            trunk="mobilenet_v1",
+            trunk_weights=f"{DATA}/weights/mobilenet_v1_075_imagenet.npz",
+            frozen_blocks=5,
+        ),
+        data=DataConfig(
+            sources=(
+                SourceConfig("sr4kiqa", f"{DATA}/sr4kiqa", "labelled_pairs", rows=2),
+                SourceConfig(
+                    "synthetic", f"{DATA}/synthetic", "unlabelled_pairs", rows=2
+                ),
+                SourceConfig(
+                    "agiqa3k", f"{DATA}/agiqa3k", "pictures", rows=16, short_side=384
+                ),
+            ),
+            scale="agiqa3k",
+            crop=224,
+        ),
+        optim=OptimConfig(peak_lr=5e-4, weight_decay=0.02, ema_decay=0.995),
+        preprocessing=Preprocessing(short_side=384, crop=224, points=9, mirror=True),
+        loop=LoopConfig(log_every=10, save_every=100),
+    )

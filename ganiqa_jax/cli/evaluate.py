@@ -1,0 +1,110 @@
+"""`ganiqa eval`: a model's correlations on one part of a data set."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+def evaluate(
+    model: Annotated[Path, tyro.conf.arg(aliases=["-m"])],
+    data: str,
+    root: Path,
+    part: Literal["train", "validation", "test", "all"] = "test",
+    out: Path | None = None,
+    against: Path | None = None,
+    bootstrap: int = 1000,
+    batch_size: int = 32,
+    workers: int = 2,
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    markdown: bool = False,
+    progress: bool = True,
+) -> None:
+    """SRCC, PLCC (raw and fitted), KRCC and RMSE with 95 % bootstrap intervals.
+
+    The part is one of the split that the run directory keeps; whole scenes or
+    prompts are drawn for the intervals. Scores and MOS are in [0, 1].
+
+      ganiqa eval --model runs/student --data agiqa3k --root data/agiqa3k
+      ganiqa eval -m runs/student --data agiqa3k --root data/agiqa3k \\
+          --against runs/control/eval/predictions.csv
+
+    Args:
+        model: run directory or released folder.
+        data: name of the data set: agiqa3k, sr4kiqa or synthetic.
+        root: the folder that its archive is unpacked in.
+        part: which part of the split; all for a data set that was never trained on.
+        out: folder for predictions.csv and metrics.json.
+        against: predictions.csv of another model, for the paired difference in SRCC.
+        bootstrap: draws for the intervals.
+        batch_size: crops per device call.
+        workers: threads that decode.
+        json_output: print JSON in place of a table.
+        markdown: print the table as Markdown.
+        progress: a progress bar on standard error.
+    """
+    from ganiqa_jax.mesh import set_cpu_flags
+
+    set_cpu_flags("infer")
+    from ganiqa_jax import evaluate as evaluation
+
+    result = evaluation.evaluate(
+        model,
+        data,
+        root,
+        part=part,
+        out=out,
+        against=against,
+        bootstrap=bootstrap,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+    if json_output:
+        json.dump(evaluation.to_json(result), sys.stdout, indent=2)
+        print()
+    elif markdown:
+        print(_markdown(_table(result)))
+    else:
+        _print_table(_table(result), result)
+
+
+def _table(result) -> list[tuple[str, str]]:
+    cells = [
+        ("model", f"{result.model} ({result.model_sha})"),
+        ("data", f"{result.dataset} {result.part}, split {result.split}"),
+        ("n", f"{result.n} of {result.contents} contents"),
+    ]
+    for name, value in result.estimates.items():
+        cells.append((name.upper(), _interval(value)))
+    if result.difference is not None:
+        cells.append(("SRCC difference", _interval(result.difference)))
+    return cells
+
+
+def _interval(value) -> str:
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+
+
+def _markdown(cells: list[tuple[str, str]]) -> str:
+    rows = [
+        " | ".join(name for name, _ in cells),
+        " | ".join("---" for _ in cells),
+        " | ".join(text for _, text in cells),
+    ]
+    return "\n".join(f"| {row} |" for row in rows)
+
+
+def _print_table(cells: list[tuple[str, str]], result) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, text in cells:
+        table.add_row(name, text)
+    console = Console()
+    console.print(table)
+    if result.failed:
+        console.print(f"{result.failed} pictures had no score and are not counted.")

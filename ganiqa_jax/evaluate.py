@@ -1,0 +1,216 @@
+"""A model's predictions for one part of a data set, and their correlations.
+
+The pictures go through the scoring engine, so that a reported number is made of
+the scores that a user gets. Correlations are taken over the whole part at once.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ganiqa_jax import metrics
+from ganiqa_jax.data import catalog
+from ganiqa_jax.data.records import Record, read_split, split_hash
+from ganiqa_jax.data.sources import split_path
+from ganiqa_jax.progress import track
+from ganiqa_jax.scoring.engine import create_scorer
+from ganiqa_jax.scoring.rows import ScoreRow
+from ganiqa_jax.types import InputError
+
+Part = Literal["train", "validation", "test", "all"]
+COLUMNS = ("name", "content", "kind", "mos", "score", "sigma", "status")
+
+
+class Evaluation(NamedTuple):
+    """One row of a results table.
+
+    Attributes:
+      model: name of the run or release, and `model_sha` of its weights.
+      prep_sha: preprocessing identity.
+      dataset: and `part` of it; `split` is the hash of the split it is a part of.
+      n: pictures counted, of `contents` scenes or prompts; `failed` had no score.
+      estimates: metric name to value and interval; scores and MOS in [0, 1].
+      difference: SRCC minus that of the predictions compared with, if any.
+    """
+
+    model: str
+    model_sha: str
+    prep_sha: str
+    dataset: str
+    part: str
+    split: str
+    n: int
+    contents: int
+    failed: int
+    estimates: dict[str, metrics.Estimate]
+    difference: metrics.Estimate | None
+
+
+def evaluate(
+    model: Path,
+    dataset: str,
+    root: Path,
+    *,
+    part: Part = "test",
+    out: Path | None = None,
+    against: Path | None = None,
+    bootstrap: int = 1000,
+    batch_size: int = 32,
+    workers: int = 2,
+    progress: bool = True,
+) -> Evaluation:
+    """Scores a part of a data set and compares with its opinion scores.
+
+    Args:
+      model: run directory or released folder. A teacher needs references.
+      dataset: a name of the catalog.
+      root: the folder its archive is unpacked in.
+      part: of the split that the run directory keeps for this data set. A data
+        set that the run never saw has no split there: only `all` can be asked.
+      out: folder for `predictions.csv` and `metrics.json`.
+      against: a `predictions.csv` of the same pictures, for a paired difference.
+      bootstrap: draws, over contents.
+
+    Raises:
+      InputError: if the part is unknown, or nothing of it could be scored.
+    """
+    records, hash_of_split = part_records(model, dataset, root, part)
+    scorer = create_scorer(model, batch_size=batch_size, workers=workers)
+    if scorer.card.role == "teacher":
+        pairs = [(r.reference, r.distorted) for r in records if r.reference]
+        if len(pairs) < len(records):
+            raise InputError(f"{dataset} has no references; evaluate a student on it.")
+        rows = scorer.compare_iter(pairs)
+    else:
+        rows = scorer.score_iter([r.distorted for r in records])
+    rows = list(track(rows, len(records), f"{dataset} {part}", progress))
+    result = _measure(records, rows, bootstrap, against)
+    evaluation = Evaluation(
+        model=scorer.card.name,
+        model_sha=scorer.model_sha,
+        prep_sha=scorer.card.preprocessing.sha,
+        dataset=dataset,
+        part=part,
+        split=hash_of_split,
+        **result,
+    )
+    if out is not None:
+        write_evaluation(out, evaluation, records, rows)
+    return evaluation
+
+
+def part_records(
+    model: Path, dataset: str, root: Path, part: Part
+) -> tuple[tuple[Record, ...], str]:
+    """The records of one part, and the hash of the split it belongs to.
+
+    Raises:
+      InputError: if the run keeps no split of this data set and a part is asked.
+    """
+    records = catalog.read(dataset, root)
+    manifest = split_path(model, dataset)
+    if part == "all":
+        return tuple(records), "all"
+    if not manifest.exists():
+        raise InputError(
+            f"{model} was not trained on {dataset}, so it keeps no split of it; "
+            "evaluate on part 'all'."
+        )
+    split = read_split(manifest, records)
+    chosen = getattr(split, part)
+    if not chosen:
+        raise InputError(f"The {part} part of {dataset} in {manifest} is empty.")
+    return chosen, split_hash(split)
+
+
+def write_evaluation(
+    out: Path,
+    evaluation: Evaluation,
+    records: Sequence[Record],
+    rows: Sequence[ScoreRow],
+) -> None:
+    """Writes `predictions.csv` and `metrics.json`."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for record, row in zip(records, rows, strict=True):
+            writer.writerow(
+                [
+                    record.name,
+                    record.content,
+                    record.kind,
+                    record.mos,
+                    row.score,
+                    row.sigma,
+                    row.status,
+                ]
+            )
+    (out / "metrics.json").write_text(json.dumps(to_json(evaluation), indent=2) + "\n")
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain values, intervals as [value, low, high]."""
+    values = evaluation._asdict()
+    values["estimates"] = {k: list(v) for k, v in evaluation.estimates.items()}
+    if evaluation.difference is not None:
+        values["difference"] = list(evaluation.difference)
+    return values
+
+
+def _measure(
+    records: Sequence[Record],
+    rows: Sequence[ScoreRow],
+    bootstrap: int,
+    against: Path | None,
+) -> dict[str, Any]:
+    counted = [
+        (record, row.score)
+        for record, row in zip(records, rows, strict=True)
+        if row.score is not None and record.mos is not None
+    ]
+    if len(counted) < 3:
+        errors = [row.error for row in rows if row.error]
+        raise InputError(
+            f"Only {len(counted)} of {len(rows)} pictures have both a score and a MOS"
+            + (f"; first error: {errors[0]}" if errors else ".")
+        )
+    score = np.array([s for _, s in counted])
+    mos = np.array([r.mos for r, _ in counted])
+    groups = [r.content for r, _ in counted]
+    estimates = metrics.summary(score, mos, groups=groups, bootstrap=bootstrap)
+    difference = None
+    if against is not None:
+        other = _read_scores(against, [r.name for r, _ in counted])
+        difference = metrics.difference(
+            score, other, mos, groups=groups, bootstrap=bootstrap
+        )
+    return {
+        "n": len(counted),
+        "contents": len(set(groups)),
+        "failed": len(rows) - len(counted),
+        "estimates": {
+            name: value
+            for name, value in estimates.items()
+            if isinstance(value, metrics.Estimate)
+        },
+        "difference": difference,
+    }
+
+
+def _read_scores(path: Path, names: Sequence[str]) -> np.ndarray:
+    if not path.exists():
+        raise InputError(f"No {path}; give a predictions.csv that eval --out wrote.")
+    with path.open(newline="") as file:
+        scores = {row["name"]: row["score"] for row in csv.DictReader(file)}
+    missing = [name for name in names if not scores.get(name)]
+    if missing:
+        raise InputError(
+            f"{path} has no score for {len(missing)} of {len(names)} pictures, such "
+            f"as {missing[0]}; it must be of the same part of the same data set."
+        )
+    return np.array([float(scores[name]) for name in names])

@@ -1,0 +1,155 @@
+"""Baselines on the very split of a run: PSNR, and frozen MobileNetV1 with an SVR.
+
+    python scripts/baselines.py psnr --model runs/teacher \\
+        --data sr4kiqa --root data/sr4kiqa
+    python scripts/baselines.py svr --model runs/student \\
+        --data agiqa3k --root data/agiqa3k \\
+        --weights data/weights/mobilenet_v1_075_imagenet.npz
+
+Each prints a table row and writes predictions.csv to --out, so that
+`ganiqa eval --against` gives the paired difference. The SVR is fitted on the train
+part alone, with fixed settings. Needs the `demo` extra (scikit-learn).
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from ganiqa_jax import metrics
+from ganiqa_jax.data.records import Record
+from ganiqa_jax.evaluate import Part, part_records
+from ganiqa_jax.progress import track
+from ganiqa_jax.scoring.decode import decode_picture, resize_short_side
+
+
+def psnr(
+    model: Path,
+    data: str,
+    root: Path,
+    part: Part = "test",
+    out: Path | None = None,
+) -> None:
+    """PSNR on luma (BT.601) against MOS.
+
+    Args:
+        model: run directory that keeps the split.
+        data: name of a data set with references.
+        root: its folder.
+        part: train, validation, test or all.
+        out: folder for predictions.csv.
+    """
+    records, split = part_records(model, data, root, part)
+    scores = []
+    for record in track(records, len(records), "psnr", True):
+        if record.reference is None:
+            raise SystemExit(f"{data} has no references.")
+        error = _luma(record.reference) - _luma(record.distorted)
+        scores.append(-10 * np.log10(max(np.mean(error**2), 1e-10)))
+    report("PSNR", records, np.array(scores), split, out)
+
+
+def svr(
+    model: Path,
+    data: str,
+    root: Path,
+    weights: Path,
+    part: Part = "test",
+    short_side: int = 512,
+    out: Path | None = None,
+) -> None:
+    """Frozen MobileNetV1 0.75, mean and deviation of six blocks, RBF SVR.
+
+    Args:
+        model: run directory that keeps the split.
+        data: name of a data set.
+        root: its folder.
+        weights: ImageNet weights (.npz).
+        part: what is predicted; the fit is always on train.
+        short_side: pictures are resized to this.
+        out: folder for predictions.csv.
+    """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVR
+
+    train, _ = part_records(model, data, root, "train")
+    records, split = part_records(model, data, root, part)
+    embed = _embedder(weights)
+    x_train = _embed(embed, train, short_side)
+    x = _embed(embed, records, short_side)
+    regressor = make_pipeline(
+        StandardScaler(), SVR(C=4.0, gamma=0.25 / x.shape[1], epsilon=0.02)
+    )
+    regressor.fit(x_train, [record.mos for record in train])
+    report("frozen MobileNetV1 + SVR", records, regressor.predict(x), split, out)
+
+
+def report(
+    name: str,
+    records: Sequence[Record],
+    scores: np.ndarray,
+    split: str,
+    out: Path | None,
+) -> None:
+    """Prints one row and writes the predictions."""
+    mos = np.array([record.mos for record in records])
+    groups = [record.content for record in records]
+    print(f"{name}, split {split}, n={len(mos)} of {len(set(groups))} contents")
+    for key, value in metrics.summary(scores, mos, groups=groups).items():
+        if isinstance(value, metrics.Estimate):
+            print(f"  {key:12s} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        with (out / "predictions.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["name", "content", "mos", "score"])
+            for record, score in zip(records, scores, strict=True):
+                writer.writerow([record.name, record.content, record.mos, score])
+
+
+def _luma(path: Path) -> np.ndarray:
+    return decode_picture(path).pixels @ np.array([0.299, 0.587, 0.114])
+
+
+def _embedder(weights: Path):
+    import jax
+    import jax.numpy as jnp
+
+    from ganiqa_jax.config import StudentConfig
+    from ganiqa_jax.convert import insert_backbone
+    from ganiqa_jax.models import Student
+    from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
+
+    student = Student(StudentConfig(trunk="mobilenet_v1"))
+    variables = jax.jit(student.init)(
+        {"params": jax.random.key(0)}, jnp.zeros((1, 224, 224, 3))
+    )
+    loaded = insert_backbone(variables, weights, "mobilenet_v1")
+    trunk = {name: tree["trunk"] for name, tree in loaded.items() if "trunk" in tree}
+    network = MobileNetV1(frozen_blocks=0, frozen=False)
+
+    @jax.jit
+    def embed(pixels):
+        taps = network.apply(trunk, pixels[None].astype(jnp.float32) / 255, train=False)
+        moments = [(t.mean((1, 2)), t.std((1, 2))) for t in taps]
+        return jnp.concatenate([m for pair in moments for m in pair], axis=-1)[0]
+
+    return embed
+
+
+def _embed(embed, records: Sequence[Record], short_side: int) -> np.ndarray:
+    rows = []
+    for record in track(records, len(records), "features", True):
+        pixels = resize_short_side(decode_picture(record.distorted).pixels, short_side)
+        rows.append(np.asarray(embed(pixels)))
+    return np.stack(rows)
+
+
+if __name__ == "__main__":
+    app = tyro.extras.SubcommandApp()
+    app.command(psnr)
+    app.command(svr)
+    app.cli()
