@@ -1,0 +1,162 @@
+"""Devices: the one-axis mesh, the placing of batches, processes, and XLA's CPU flags.
+
+Rows of a batch are spread over the mesh axis `data`; everything else is replicated.
+Axis types are `Auto`: the compiler chooses the sharding of what lies between, which is
+what linen modules expect (`jax.make_mesh` alone would give `Explicit` ones).
+"""
+
+import importlib.metadata
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
+
+import jax
+import numpy as np
+from jax._src import xla_bridge  # the only place that tells if a backend has started
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ganiqa_jax.types import InputError
+
+T = TypeVar("T")
+
+AXIS = "data"
+
+CPU_FLAGS: Mapping[str, str] = {
+    "infer": "--xla_cpu_experimental_ynn_fusion_type=",
+    "train": "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
+}
+"""Keeps convolutions away from YNNPACK, whose kernels were 2.3 times slower than
+XLA's own on Inception-ResNet-v2 (jaxlib 0.10.2, two Zen 4 cores). Training leaves it
+the reductions, which it does faster."""
+
+FLAG_VERSIONS = ("0.10.", "0.11.", "0.12.")
+"""jaxlib releases that know the flag: tried with 0.10.2, 0.11.2 and 0.12.0.1. XLA
+ends the process over an unknown flag, so no other release is given it."""
+
+_log = logging.getLogger(__name__)
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with the single axis `data` over all devices, or over those given."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh(
+        (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+    )
+
+
+def check_rows(rows: int, mesh: Mesh) -> None:
+    """Refuses a number of rows that the devices cannot share evenly.
+
+    Raises:
+      InputError: names both numbers and a number of rows that would do.
+    """
+    if rows % mesh.size:
+        more = -(-rows // mesh.size) * mesh.size
+        raise InputError(
+            f"{rows} rows cannot be shared evenly by {mesh.size} devices; "
+            f"use a multiple of {mesh.size}, such as {more}."
+        )
+
+
+def shard_batch(batch: T, mesh: Mesh) -> T:
+    """Places a batch on the devices, rows spread over `data`.
+
+    Arrays without rows (no references, say) and scalars go to every device. With
+    several processes each one passes the same whole batch and keeps its own rows:
+    the first P rows of `Batch` have references, an order that joining separate parts
+    would break.
+
+    Args:
+      batch: a pytree of host arrays.
+      mesh: from `data_mesh`.
+
+    Returns:
+      The same pytree of `jax.Array`, not yet waited for.
+
+    Raises:
+      InputError: if the rows of an array do not divide by the devices.
+    """
+    return jax.tree.map(lambda array: _place(np.asarray(array), mesh), batch)
+
+
+def replicate(tree: T, mesh: Mesh) -> T:
+    """Places a pytree of arrays whole on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def set_cpu_flags(purpose: Literal["infer", "train"]) -> None:
+    """Sets the `XLA_FLAGS` under which a CPU is fastest.
+
+    To be called before the first array is made. It does nothing when the user has set
+    `XLA_FLAGS` to anything, when `GANIQA_XLA_FLAGS=off`, when the installed jaxlib is
+    not known to have the flag, on a TPU host (libtpu reads the flags by itself and has
+    not been tried), or when a backend has already started.
+    """
+    reason = _why_not()
+    if reason:
+        _log.debug("XLA_FLAGS left as they are: %s", reason)
+        return
+    os.environ["XLA_FLAGS"] = CPU_FLAGS[purpose]
+
+
+def initialize_distributed(
+    coordinator: str | None, processes: int | None, index: int | None
+) -> None:
+    """Joins the processes of one run; does nothing when all three are None.
+
+    To be called before the first array is made.
+
+    Args:
+      coordinator: `host:port` of process 0, the same for all.
+      processes: how many there are.
+      index: number of this one, from 0.
+
+    Raises:
+      InputError: if only some are given, or `index` is out of range.
+    """
+    settings = {"coordinator": coordinator, "processes": processes, "index": index}
+    missing = [name for name, value in settings.items() if value is None]
+    if len(missing) == len(settings):
+        return
+    if coordinator is None or processes is None or index is None:
+        raise InputError(
+            "A run of several processes needs coordinator, processes and index; "
+            f"missing: {', '.join(missing)}."
+        )
+    if not 0 <= index < processes:
+        raise InputError(f"index={index} must be 0 to {processes - 1}.")
+    jax.distributed.initialize(coordinator, num_processes=processes, process_id=index)
+
+
+def _place(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    whole = array.ndim == 0 or array.shape[0] == 0
+    if not whole:
+        check_rows(array.shape[0], mesh)
+    sharding = NamedSharding(mesh, PartitionSpec() if whole else PartitionSpec(AXIS))
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    return jax.make_array_from_callback(array.shape, sharding, lambda at: array[at])
+
+
+def _why_not() -> str:
+    """Why the flags stay as they are, or an empty string."""
+    if os.environ.get("GANIQA_XLA_FLAGS", "").lower() == "off":
+        return "GANIQA_XLA_FLAGS=off"
+    if "XLA_FLAGS" in os.environ:
+        return "the user has set them"
+    version = _version("jaxlib") or "none"
+    if not version.startswith(FLAG_VERSIONS):
+        return f"jaxlib {version} is not known to have the flag"
+    if _version("libtpu"):
+        return "libtpu is installed"
+    if xla_bridge.backends_are_initialized():
+        return "a backend has already started"
+    return ""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
