@@ -1,0 +1,206 @@
+"""The record that every data set is read into, and its split by content.
+
+Scores are in [0, 1] and higher is better from here on. A *content* is what makes
+pictures alike beyond their quality: the reference scene, or the prompt. A split never
+parts the pictures of one content.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ganiqa_jax.types import InputError, IntegrityError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One scored, or to be scored, picture of a data set.
+
+    Attributes:
+      name: unique within the data set: the path below its folder, with `/`.
+      distorted: the picture.
+      reference: its pristine picture, or None where the set has none.
+      mos: mean opinion score in [0, 1], higher is better; None is unlabelled.
+      content: reference scene or prompt.
+      std: deviation of the opinions, in the units of `mos`.
+      kind: distortion, upscaler or generator.
+      level: strength of the distortion, or upscaling factor; 0 where it has none.
+    """
+
+    name: str
+    distorted: Path
+    reference: Path | None
+    mos: float | None
+    content: str
+    std: float | None = None
+    kind: str = ""
+    level: int = 0
+
+
+class Split(NamedTuple):
+    """The three parts of a data set; no content is in two of them."""
+
+    train: tuple[Record, ...]
+    validation: tuple[Record, ...]
+    test: tuple[Record, ...]
+
+
+def rescale(value: float, bounds: tuple[float, float]) -> float:
+    """Maps a score from (low, high) of its scale to [0, 1].
+
+    Raises:
+      InputError: if the score is not a number on that scale.
+    """
+    low, high = bounds
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InputError(
+            f"Score {value} is not on its scale of {low} to {high}; "
+            "check the label file."
+        )
+    return (value - low) / (high - low)
+
+
+def split_by_content(
+    records: Sequence[Record], *, fractions: Sequence[float], seed: int
+) -> Split:
+    """Parts a data set into training, validation and test, whole contents each.
+
+    The order of contents is that of a keyed hash, so it is the same on every machine
+    and Python, and leaving out a content does not reshuffle the others.
+
+    Args:
+      records: the data set.
+      fractions: shares of the contents for train, validation and test; sum 1. A part
+        with a share above 0 gets at least one content.
+      seed: decides which contents go where.
+
+    Raises:
+      InputError: if the fractions are none, or there are too few contents.
+    """
+    contents = sorted({record.content for record in records})
+    counts = _counts(len(contents), fractions)
+    contents.sort(key=lambda content: _digest([str(seed), content], size=16))
+    part_of: dict[str, int] = {}
+    for part, count in enumerate(counts):
+        start = len(part_of)
+        part_of.update(dict.fromkeys(contents[start : start + count], part))
+    return _gather(records, part_of)
+
+
+def split_hash(split: Split) -> str:
+    """Twelve hex digits over part, content and name of every record."""
+    return _digest(
+        sorted(
+            f"{part}\0{record.content}\0{record.name}"
+            for part, records in split._asdict().items()
+            for record in records
+        ),
+        size=6,
+    )
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Writes a split as text: its hash, then one line `part<TAB>content` each.
+
+    Raises:
+      InputError: if a content's name would not survive as one line of text.
+    """
+    lines = [f"# split {split_hash(split)}"]
+    for part, records in split._asdict().items():
+        for content in sorted({record.content for record in records}):
+            if content.splitlines() != [content]:
+                raise InputError(f"Content {content!r} is no single line of text.")
+            lines.append(f"{part}\t{content}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def read_split(path: Path, records: Sequence[Record]) -> Split:
+    """Splits records again as `write_split` noted it.
+
+    Raises:
+      InputError: if there is no such file, or the data set has other contents.
+      IntegrityError: if the file is damaged, or pictures came or went since.
+    """
+    part_of, written = _read_manifest(path)
+    there = {record.content for record in records}
+    if there != set(part_of):
+        strange, gone = sorted(there - set(part_of)), sorted(set(part_of) - there)
+        raise InputError(
+            f"The split {path} is of other data: {len(strange)} contents are new"
+            f"{_such_as(strange)} and {len(gone)} are missing{_such_as(gone)}. "
+            "Use the data it was made of, or a new run directory."
+        )
+    split = _gather(records, part_of)
+    if split_hash(split) != written:
+        raise IntegrityError(
+            f"The split {path} says {written} but these records give "
+            f"{split_hash(split)}: the file was changed, or pictures came or went. "
+            "Restore the file or the data."
+        )
+    return split
+
+
+def _counts(total: int, fractions: Sequence[float]) -> list[int]:
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(
+            f"Fractions {tuple(fractions)} must be three shares that sum to 1."
+        )
+    wanted = [part for part, fraction in enumerate(fractions) if fraction > 0]
+    if total < len(wanted):
+        raise InputError(
+            f"{total} contents cannot fill {len(wanted)} parts; "
+            "set a fraction to 0 or use more data."
+        )
+    exact = [fraction * total for fraction in fractions]
+    counts = [math.floor(share + 1e-9) for share in exact]
+    by_remainder = sorted(wanted, key=lambda part: counts[part] - exact[part])
+    for part in by_remainder[: total - sum(counts)]:
+        counts[part] += 1
+    for part in wanted:
+        if counts[part] == 0:
+            counts[counts.index(max(counts))] -= 1
+            counts[part] = 1
+    return counts
+
+
+def _gather(records: Iterable[Record], part_of: dict[str, int]) -> Split:
+    parts: tuple[list[Record], ...] = ([], [], [])
+    for record in records:
+        parts[part_of[record.content]].append(record)
+    return Split(*(tuple(part) for part in parts))
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, int], str]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InputError(f"Cannot read the split {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise IntegrityError(
+            f"The split {path} is not text: {error.reason}."
+        ) from error
+    part_of: dict[str, int] = {}
+    head, _, written = lines[0].rpartition(" ")
+    if head != "# split" or lines[-1] != "":
+        raise IntegrityError(f"The split {path} is cut off or of another format.")
+    for line in lines[1:-1]:
+        part, _, content = line.partition("\t")
+        if part not in Split._fields or not content or content in part_of:
+            raise IntegrityError(f"The split {path} has a damaged line {line!r}.")
+        part_of[content] = Split._fields.index(part)
+    return part_of, written
+
+
+def _such_as(names: Sequence[str]) -> str:
+    return f" (such as {names[0]!r})" if names else ""
+
+
+def _digest(texts: Iterable[str], *, size: int) -> str:
+    digest = hashlib.blake2b(digest_size=size)
+    for text in texts:
+        data = text.encode(errors="surrogateescape")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()

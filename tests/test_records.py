@@ -1,0 +1,148 @@
+"""Records: rescaling, and splits that keep a content whole."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganiqa_jax.data.records import (
+    Record,
+    read_split,
+    rescale,
+    split_by_content,
+    split_hash,
+    write_split,
+)
+from ganiqa_jax.types import InputError, IntegrityError
+
+FRACTIONS = [(0.7, 0.1, 0.2), (0.8, 0.0, 0.2), (1.0, 0.0, 0.0), (0.98, 0.01, 0.01)]
+
+
+def make_records(contents: list[str], *, each: int = 2) -> list[Record]:
+    return [
+        Record(
+            name=f"{content}_{i}.png",
+            distorted=Path(f"{content}_{i}.png"),
+            reference=None,
+            mos=0.5,
+            content=content,
+        )
+        for i in range(each)
+        for content in contents
+    ]
+
+
+def test_rescales_the_ends_of_the_scale_to_zero_and_one():
+    assert rescale(1.0, (1.0, 5.0)) == 0.0
+    assert rescale(5.0, (1.0, 5.0)) == 1.0
+    assert rescale(2.0, (1.0, 5.0)) == 0.25
+
+
+@pytest.mark.parametrize("value", [0.99, 5.01, float("nan"), float("inf")])
+def test_refuses_a_score_off_its_scale(value):
+    with pytest.raises(InputError, match=r"not on its scale of 1\.0 to 5\.0"):
+        rescale(value, (1.0, 5.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    contents=st.lists(st.text(max_size=4), min_size=3, max_size=40),
+    fractions=st.sampled_from(FRACTIONS),
+    seed=st.integers(0, 2**31),
+)
+def test_no_content_is_on_two_sides_and_no_record_is_lost(contents, fractions, seed):
+    records = make_records(contents)
+    if len(set(contents)) < sum(f > 0 for f in fractions):
+        with pytest.raises(InputError, match="cannot fill"):
+            split_by_content(records, fractions=fractions, seed=seed)
+        return
+    split = split_by_content(records, fractions=fractions, seed=seed)
+    sides = [{record.content for record in part} for part in split]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert sorted(r.name for part in split for r in part) == sorted(
+        r.name for r in records
+    )
+    assert [bool(side) for side in sides] == [f > 0 for f in fractions]
+
+
+def test_shares_are_of_contents():
+    records = make_records([f"c{i}" for i in range(240)])
+    split = split_by_content(records, fractions=(0.7, 0.1, 0.2), seed=0)
+    assert [len(part) // 2 for part in split] == [168, 24, 48]
+
+
+def test_split_is_the_same_everywhere():
+    # Noted once; a change would silently let old test pictures into training.
+    records = make_records([f"c{i}" for i in range(10)])
+    split = split_by_content(records, fractions=(0.6, 0.2, 0.2), seed=7)
+    assert split_hash(split) == "298c49878d46"
+    reordered = split_by_content(records[::-1], fractions=(0.6, 0.2, 0.2), seed=7)
+    assert split_hash(reordered) == split_hash(split)
+
+
+def test_seed_changes_the_split():
+    records = make_records([f"c{i}" for i in range(10)])
+    splits = [
+        split_by_content(records, fractions=(0.6, 0.2, 0.2), seed=seed)
+        for seed in range(4)
+    ]
+    assert len({split_hash(split) for split in splits}) == 4
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.6, -0.1), (0.5, 0.2, 0.2), (1.0,)])
+def test_refuses_fractions_that_are_none(fractions):
+    with pytest.raises(InputError, match="three shares that sum to 1"):
+        split_by_content(make_records(["a", "b", "c"]), fractions=fractions, seed=0)
+
+
+def test_manifest_gives_the_same_split_back(tmp_path):
+    records = make_records(["a b", "ü", "003", "d"])
+    split = split_by_content(records, fractions=(0.5, 0.25, 0.25), seed=1)
+    write_split(tmp_path / "s.txt", split)
+    assert read_split(tmp_path / "s.txt", records) == split
+    lines = (tmp_path / "s.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == f"# split {split_hash(split)}"
+    assert sorted(line.split("\t")[1] for line in lines[1:]) == sorted(
+        ["a b", "ü", "003", "d"]
+    )
+
+
+def test_manifest_of_other_contents_is_refused(tmp_path):
+    records = make_records(["a", "b", "c"])
+    split = split_by_content(records, fractions=(0.4, 0.3, 0.3), seed=1)
+    write_split(tmp_path / "s.txt", split)
+    with pytest.raises(InputError, match=r"1 contents are new \(such as 'z'\)"):
+        read_split(tmp_path / "s.txt", make_records(["a", "b", "c", "z"]))
+    with pytest.raises(InputError, match=r"1 are missing \(such as 'c'\)"):
+        read_split(tmp_path / "s.txt", make_records(["a", "b"]))
+    with pytest.raises(InputError, match="Cannot read the split"):
+        read_split(tmp_path / "none.txt", records)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("test\t", "train\t"), ("# split", "# spilt"), ("test\t", "tset\t"), ("\n", "")],
+)
+def test_changed_manifest_is_refused(tmp_path, old, new):
+    records = make_records(["a", "b", "c"])
+    path = tmp_path / "s.txt"
+    write_split(path, split_by_content(records, fractions=(0.4, 0.3, 0.3), seed=1))
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(IntegrityError, match=r"s\.txt"):
+        read_split(path, records)
+
+
+def test_lost_picture_of_a_known_content_is_noticed(tmp_path):
+    records = make_records(["a", "b", "c"])
+    split = split_by_content(records, fractions=(0.4, 0.3, 0.3), seed=1)
+    write_split(tmp_path / "s.txt", split)
+    with pytest.raises(IntegrityError, match="pictures came or went"):
+        read_split(tmp_path / "s.txt", records[1:])
+
+
+def test_content_of_two_lines_is_not_written(tmp_path):
+    records = make_records(["a\nb", "b", "c"])
+    split = split_by_content(records, fractions=(0.4, 0.3, 0.3), seed=1)
+    with pytest.raises(InputError, match="single line"):
+        write_split(tmp_path / "s.txt", split)
