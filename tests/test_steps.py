@@ -1,0 +1,285 @@
+"""The two steps: what moves, what does not, and on which devices."""
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganiqa_jax import optim, steps
+from ganiqa_jax.config import (
+    DistillWeights,
+    JndConfig,
+    NoiseConfig,
+    OptimConfig,
+    StudentConfig,
+    TeacherConfig,
+    TeacherWeights,
+)
+from ganiqa_jax.models import Student, Teacher
+from ganiqa_jax.models.features import FeatureAdapters
+from ganiqa_jax.types import Batch, InputError, NetworkOutput
+
+SIDE = 64
+NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))
+OPTIM = OptimConfig(peak_lr=1e-3, warmup=0.0, ema_decay=0.9, max_nonfinite=2)
+
+
+def tiny_teacher() -> Teacher:
+    return Teacher(
+        TeacherConfig(
+            backbone="mobilenet_v1",
+            dropout=0.0,
+            jnd=JndConfig(strength=0.0),
+            attention_grid=8,
+            **NARROW,
+        )
+    )
+
+
+def tiny_student() -> Student:
+    return Student(
+        StudentConfig(
+            trunk="mobilenet_v1",
+            frozen_blocks=11,
+            dropout=0.0,
+            jnd=JndConfig(strength=0.0),
+            **NARROW,
+        )
+    )
+
+
+def make_batch(rows: int = 4, pairs: int = 2) -> Batch:
+    key = jax.random.key(7)
+    return Batch(
+        distorted=jax.random.uniform(key, (rows, SIDE, SIDE, 3)),
+        reference=jax.random.uniform(jax.random.key(8), (pairs, SIDE, SIDE, 3)),
+        mos=jnp.linspace(-1.0, 1.0, rows),
+        mask=jnp.ones(rows, bool),
+        labelled=jnp.arange(rows) != 0,
+        confidence=jnp.ones(rows),
+        source=jnp.zeros(rows, jnp.int32),
+        content=jnp.arange(rows),
+        index=jnp.arange(rows),
+    )
+
+
+@functools.cache
+def distilling():
+    """A student ready to learn, the jitted step, and what the step needs."""
+    teacher, student = tiny_teacher(), tiny_student()
+    one = jnp.zeros((1, SIDE, SIDE, 3))
+    aim = jax.jit(teacher.init)({"params": jax.random.key(1)}, one, one)
+    own = jax.jit(student.init)({"params": jax.random.key(2)}, one)
+    adapters = FeatureAdapters(width=8)
+    maps = {name: jnp.zeros((1, 1, 1, 8)) for name in steps.DISTILLED_MAPS}
+    adapter_params = adapters.init(jax.random.key(3), maps)["params"]
+    params = {"network": own["params"], "adapters": adapter_params}
+    optimizer = optim.optimizer(OPTIM, 20, params, trunk="trunk")
+    state = steps.create_state(own, optimizer, adapter_params)
+
+    def step(state, aim, batch, *, teacher=teacher, weights):
+        return steps.distill_step(
+            state,
+            own["frozen"],
+            aim,
+            batch,
+            jax.random.key(0),
+            student=student,
+            adapters=adapters,
+            teacher=teacher,
+            optimizer=optimizer,
+            optim_config=OPTIM,
+            weights=weights,
+            noise=NoiseConfig(),
+            quarter_turns=True,
+            steps=20,
+        )
+
+    return state, aim, step
+
+
+@functools.cache
+def jitted_distill_step():
+    _, _, step = distilling()
+    return jax.jit(functools.partial(step, weights=DistillWeights()))
+
+
+def moved(before, after) -> list[str]:
+    paths = jax.tree_util.tree_leaves_with_path(before)
+    return [
+        jax.tree_util.keystr(path)
+        for (path, old), new in zip(paths, jax.tree.leaves(after), strict=True)
+        if not np.array_equal(old, new)
+    ]
+
+
+def test_distillation_terms_are_zero_where_student_equals_teacher(key):
+    maps = {
+        name: jax.random.normal(jax.random.fold_in(key, n), (3, 4, 4, 8))
+        for n, name in enumerate(steps.DISTILLED_MAPS)
+    }
+    output = NetworkOutput(
+        z=jax.random.normal(key, (3,)),
+        logits=jax.random.normal(key, (3, 10)),
+        features=maps,
+    )
+    parts = steps.distillation_terms(output, output, jnp.ones(3), DistillWeights())
+    assert set(parts) == {"score", "soft", "feature", "statistics"}
+    for name, value in parts.items():
+        np.testing.assert_allclose(value, 0.0, atol=1e-6, err_msg=name)
+
+    other = output._replace(
+        z=output.z + 1,
+        logits=-output.logits,
+        features={name: value[::-1] for name, value in maps.items()},
+    )
+    parts = steps.distillation_terms(other, output, jnp.ones(3), DistillWeights())
+    for name in ("score", "soft", "feature"):
+        assert parts[name] > 1e-2, name
+
+
+def test_no_gradient_reaches_the_teacher():
+    state, aim, step = distilling()
+
+    def loss(aim):
+        return step(state, aim, make_batch(), weights=DistillWeights())[1]["loss"]
+
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(aim)):
+        np.testing.assert_array_equal(leaf, 0.0)
+
+
+def test_a_step_moves_network_adapters_statistics_and_average():
+    state, aim, _ = distilling()
+    after, metrics = jitted_distill_step()(state, aim, make_batch())
+    assert int(after.step) == 1
+    assert np.isfinite(float(metrics["loss"]))
+    changed = moved(state.params, after.params)
+    assert any("adapters" in name for name in changed)
+    assert any("trunk" in name for name in changed)
+    assert moved(state.batch_stats, after.batch_stats)
+    assert moved(state.ema["params"], after.ema["params"])
+
+
+def test_steps_fit_one_batch():
+    state, aim, _ = distilling()
+    step, batch, seen = jitted_distill_step(), make_batch(), []
+    for _ in range(15):
+        state, metrics = step(state, aim, batch)
+        seen.append(float(metrics["hard"]))
+    assert np.mean(seen[-3:]) < 0.7 * np.mean(seen[:3])
+
+
+def test_control_learns_without_a_teacher():
+    state, _, step = distilling()
+    weights = DistillWeights().without_teacher()
+    run = jax.jit(functools.partial(step, teacher=None, weights=weights))
+    after, metrics = run(state, {}, make_batch())
+    assert set(metrics) == {"loss", "grad_norm", "nonfinite", "hard", "rank", "plcc"}
+    assert moved(state.params["network"], after.params["network"])
+
+
+def test_nonfinite_pictures_move_nothing_and_are_counted():
+    state, aim, _ = distilling()
+    batch = make_batch()
+    bad = batch._replace(distorted=batch.distorted.at[1].set(jnp.nan))
+    after, metrics = jitted_distill_step()(state, aim, bad)
+    assert int(metrics["nonfinite"]) == 1
+    assert moved(state.params, after.params) == []
+    assert moved(state.batch_stats, after.batch_stats) == []
+    assert moved(state.ema, after.ema) == []
+
+
+def test_unlabelled_rows_are_ramped_up():
+    batch, weights = make_batch(), DistillWeights(ramp=0.5)
+    early = steps._row_weights(batch, weights, jnp.int32(0), 20)
+    late = steps._row_weights(batch, weights, jnp.int32(15), 20)
+    np.testing.assert_allclose(early, [0.1, 1, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(late, [1, 1, 1, 1])
+
+
+def test_teacher_needs_a_reference_for_every_row():
+    with pytest.raises(InputError, match="reference for every row"):
+        steps.teacher_step(
+            None,
+            {},
+            make_batch(rows=4, pairs=2),
+            jax.random.key(0),
+            teacher=tiny_teacher(),
+            optimizer=None,
+            optim_config=OPTIM,
+            weights=TeacherWeights(),
+            quarter_turns=True,
+        )
+
+
+def test_both_steps_and_predict_lower_for_cuda_and_tpu():
+    state, aim, _ = distilling()
+    traced = jitted_distill_step().trace(state, aim, make_batch())
+    traced.lower(lowering_platforms=("cuda",))
+    traced.lower(lowering_platforms=("tpu",))
+
+    teacher = tiny_teacher()
+    optimizer = optim.optimizer(OPTIM, 20, {"network": aim["params"]}, trunk=None)
+    teacher_state = jax.eval_shape(lambda: steps.create_state(aim, optimizer))
+    step = jax.jit(
+        functools.partial(
+            steps.teacher_step,
+            teacher=teacher,
+            optimizer=optimizer,
+            optim_config=OPTIM,
+            weights=TeacherWeights(),
+            quarter_turns=True,
+        )
+    )
+    pairs = make_batch(rows=2, pairs=2)
+    traced = step.trace(teacher_state, aim["frozen"], pairs, jax.random.key(0))
+    predict = jax.jit(functools.partial(steps.predict_pairs, teacher=teacher))
+    scoring = predict.trace(aim, pairs.reference, pairs.distorted)
+    for platform in ("cuda", "tpu"):
+        traced.lower(lowering_platforms=(platform,))
+        scoring.lower(lowering_platforms=(platform,))
+
+
+ON_DEVICES = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    import jax, numpy as np
+    import test_steps
+    from ganiqa_jax import mesh
+    state, aim, _ = test_steps.distilling()
+    devices = mesh.data_mesh()
+    assert devices.size == {count}, devices
+    batch = test_steps.make_batch(rows=8, pairs=4)
+    batch = mesh.shard_batch(jax.tree.map(np.asarray, batch), devices)
+    state = mesh.replicate(state, devices)
+    aim = mesh.replicate(aim, devices)
+    step = test_steps.jitted_distill_step()
+    for _ in range(2):
+        state, metrics = step(state, aim, batch)
+    leaves = jax.tree.leaves((state.params, state.batch_stats))
+    np.savez({out!r}, *[np.asarray(x) for x in leaves], loss=metrics["loss"])
+"""
+
+
+@pytest.mark.slow
+def test_four_devices_give_the_numbers_of_one(tmp_path):
+    saved = []
+    for count in (1, 4):
+        out = str(tmp_path / f"{count}.npz")
+        code = textwrap.dedent(ON_DEVICES).format(
+            tests=str(Path(__file__).parent), count=count, out=out
+        )
+        flags = f"--xla_force_host_platform_device_count={count}"
+        environment = {**os.environ, "XLA_FLAGS": flags}
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+        saved.append(dict(np.load(out)))
+    one, four = saved
+    for name in one:
+        np.testing.assert_allclose(one[name], four[name], atol=1e-5, rtol=1e-5)
