@@ -1,13 +1,14 @@
-"""The record that every data set is read into, and its split by content.
+"""The record that every data set is read into, its labels, its split by content.
 
 Scores are in [0, 1] and higher is better from here on. A *content* is what makes
 pictures alike beyond their quality: the reference scene, or the prompt. A split never
 parts the pictures of one content.
 """
 
+import csv
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +62,82 @@ def rescale(value: float, bounds: tuple[float, float]) -> float:
             "check the label file."
         )
     return (value - low) / (high - low)
+
+
+def read_table(
+    path: Path, columns: Sequence[str], *, advice: str
+) -> list[dict[str, str]]:
+    """Reads a label table whose columns are found by name.
+
+    Args:
+      path: a CSV file, UTF-8, with a header.
+      columns: the columns that must be there; others may be, in any order.
+      advice: what the user is to do if the file is not there.
+
+    Raises:
+      InputError: if the file or a column is missing, or it is no table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except OSError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror}). {advice}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV table: {error}. {advice}") from error
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(
+            f"{path} has no column {', '.join(missing)}; "
+            f"it has {', '.join(reader.fieldnames or ()) or 'none'}. {advice}"
+        )
+    return rows
+
+
+def score_in(
+    row: Mapping[str, str],
+    column: str,
+    bounds: tuple[float, float],
+    *,
+    name: str,
+    table: Path,
+) -> float:
+    """One score of a table row, rescaled to [0, 1].
+
+    Raises:
+      InputError: if it is not a number on its scale; names file, column and picture.
+    """
+    try:
+        return rescale(float(row[column]), bounds)
+    except ValueError as error:  # InputError is one too
+        raise InputError(
+            f"{table}: {column} of {name!r} is {row[column]!r}, not a number "
+            f"from {bounds[0]:g} to {bounds[1]:g}; check the file."
+        ) from error
+
+
+def check_records(records: Sequence[Record], *, dataset: str, advice: str) -> None:
+    """Refuses a data set that is empty, incomplete, or names a picture twice.
+
+    Raises:
+      InputError: says how many of how many pictures are there, and `advice`.
+    """
+    if not records:
+        raise InputError(f"The label file of {dataset} lists no pictures. {advice}")
+    if len({record.name for record in records}) < len(records):
+        names = [record.name for record in records]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"The label file of {dataset} lists {twice!r} twice.")
+    for what, wanted in (
+        ("pictures", {record.distorted for record in records}),
+        ("references", {record.reference for record in records} - {None}),
+    ):
+        missing = sorted(path for path in wanted if path and not path.is_file())
+        if missing:
+            raise InputError(
+                f"{dataset}: {len(wanted) - len(missing)} of {len(wanted)} {what} "
+                f"found; {missing[0]} is missing. {advice}"
+            )
 
 
 def split_by_content(
