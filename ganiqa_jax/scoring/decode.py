@@ -1,0 +1,368 @@
+"""A picture file becomes 8-bit RGB pixels, and pixels become the crops of a score.
+
+One path for training and scoring: Pillow, on the CPU. Dimensions are read from the
+header and checked before any pixel is decoded; only formats of `FORMATS` are tried,
+by content, whatever the file's name says.
+
+What is not plain 8-bit RGB is converted on purpose, and noted in `Picture.warnings`
+where colours may suffer:
+
+- 16-bit grey is scaled by value / 257, rounded. 16-bit RGB is cut to its high byte
+  by Pillow itself, at most one level lower.
+- Transparency (RGBA, LA, a palette or colour marked transparent) is composited on
+  the `alpha` colour, so that hidden colours do not count.
+- CMYK becomes RGB without a colour profile (`cmyk`).
+- Of an animation the first frame counts (`animated`).
+- Floating-point and wider integer pictures are refused: their range is unknown.
+"""
+
+import os
+import stat
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.types import InputError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .png .apng .webp .bmp .dib .tif .tiff .gif".split()
+    + ".ppm .pgm .pbm .pnm".split()
+)
+"""Names that a folder is searched for; a file given by name may be called anything."""
+
+MIN_SIDE = 16
+MAX_PIXELS = 80_000_000
+MAX_BYTES = 512 * 2**20
+MAX_RESIZED_PIXELS = 256 * 2**20
+"""A resize to a fixed shorter side lets a thin picture grow without bound."""
+
+_ORIENTATION_TAG = 0x0112
+
+# O_NONBLOCK: were the file changed for a pipe meanwhile, opening must not wait.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+# What Pillow's parsers raise on damaged data; it documents OSError alone.
+_PARSER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+_BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+_header_lock = threading.Lock()
+
+FailedStatus = Literal["decode_error", "too_large", "too_small"]
+
+
+class DecodeError(InputError):
+    """A picture that cannot be scored, and why.
+
+    Attributes:
+      status: the row status that stands for the reason.
+      width: as stored in the header, if that could be read; so `height`, `mode`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: FailedStatus = "decode_error",
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        mode: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status: FailedStatus = status
+        self.width = width
+        self.height = height
+        self.mode = mode
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Decoded pixels and what the file said about itself.
+
+    Attributes:
+      pixels: upright RGB on an opaque ground.
+      width: as stored in the header, before the EXIF orientation; so `height`.
+        (A TIFF is turned by Pillow itself, so its sides are those after turning.)
+      mode: Pillow's name of the stored pixel format, such as RGB or I;16.
+      warnings: of `cmyk`, `animated`, `exif_unreadable`.
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    width: int
+    height: int
+    mode: str
+    warnings: tuple[str, ...] = ()
+
+
+def read_file(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file; never waits on a pipe or a device.
+
+    Raises:
+      DecodeError: if there is no such file, it is no regular file, it is empty or
+        cannot be read (`decode_error`), or has more than `max_bytes` (`too_large`).
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DecodeError(f"{path} is not a regular file.")
+        with open(os.open(path, _OPEN_FLAGS), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > max_bytes:
+                raise DecodeError(
+                    f"{path} has {size} bytes, more than {max_bytes}.", "too_large"
+                )
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, DecodeError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DecodeError(f"{path} cannot be read: {reason}.") from error
+    if not data:
+        raise DecodeError(f"{path} is empty (0 bytes).")
+    return data
+
+
+def decode_picture(
+    source: Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    alpha: Literal["white", "black"] = "white",
+    exif: bool = True,
+) -> Picture:
+    """Decodes a picture file to upright 8-bit RGB.
+
+    Args:
+      source: path of a file, or its bytes.
+      max_pixels: pictures whose header claims more are refused undecoded.
+      alpha: colour under transparent pixels.
+      exif: apply the orientation that the file asks for. (Pillow turns a TIFF
+        in any case.)
+
+    Raises:
+      DecodeError: its `status` says why: `decode_error` for what cannot be read in
+        full, `too_large`, or `too_small` for a side under 16 pixels.
+    """
+    data = source if isinstance(source, bytes) else read_file(source)
+    try:
+        with _open_header(data) as image:
+            width, height = image.size
+            mode = image.mode
+            try:
+                _check_size(width, height, max_pixels)
+                return _decode(image, alpha, exif)
+            except DecodeError as error:
+                error.width, error.height, error.mode = width, height, mode
+                raise
+            except _BOMB_ERRORS as error:
+                raise _too_large(f"{error}", width, height, mode) from error
+            except _PARSER_ERRORS as error:
+                raise DecodeError(
+                    f"Damaged or incomplete picture: {_reason(error)}.",
+                    width=width,
+                    height=height,
+                    mode=mode,
+                ) from error
+    except DecodeError:
+        raise
+    except _PARSER_ERRORS as error:
+        raise DecodeError(
+            f"Not a readable {', '.join(FORMATS)} picture: {_reason(error)}."
+        ) from error
+
+
+def resize_short_side(
+    pixels: UInt8[np.ndarray, "H W 3"], side: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Resizes so that the shorter side has `side` pixels; 0 changes nothing.
+
+    Pillow's bicubic filter, which widens with the reduction (antialiasing).
+
+    Raises:
+      DecodeError: `too_large`, if so thin a picture would grow past
+        `MAX_RESIZED_PIXELS`.
+    """
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    if side in (0, short):
+        return pixels
+    new_height, new_width = (
+        max(side, round(length * side / short)) for length in (height, width)
+    )
+    if new_height * new_width > MAX_RESIZED_PIXELS:
+        raise DecodeError(
+            f"{width}x{height} pixels are too thin: {new_width}x{new_height} after "
+            f"resizing the shorter side to {side}.",
+            "too_large",
+        )
+    image = Image.fromarray(pixels)
+    return np.asarray(image.resize((new_width, new_height), Image.Resampling.BICUBIC))
+
+
+def reflect_to(
+    pixels: UInt8[np.ndarray, "H W 3"], side: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Mirrors a picture outwards until both sides have at least `side` pixels.
+
+    Half of what is missing goes before, half after (the odd pixel after). The edge
+    itself is not doubled; a picture under half of `side` is mirrored again and
+    again, and a side of one pixel is repeated.
+    """
+    missing = [max(0, side - length) for length in pixels.shape[:2]]
+    if not any(missing):
+        return pixels
+    widths = [(lack // 2, lack - lack // 2) for lack in missing]
+    return np.pad(pixels, [*widths, (0, 0)], mode="reflect")
+
+
+def prepare(
+    pixels: UInt8[np.ndarray, "H W 3"], preprocessing: Preprocessing
+) -> UInt8[np.ndarray, "N S S 3"]:
+    """The crops that a score is the mean over: resize, mirror outwards, cut.
+
+    The same sides give the same boxes, so a reference and its distorted version
+    are cut alike.
+
+    Args:
+      pixels: from `decode_picture`.
+      preprocessing: shorter side, crop side, positions; with `mirror` the mirrored
+        crops follow the plain ones.
+    """
+    from ganiqa_jax.image.crops import test_boxes
+
+    side = preprocessing.crop
+    resized = resize_short_side(pixels, preprocessing.short_side)
+    filled = reflect_to(resized, side)
+    boxes = test_boxes(filled.shape[0], filled.shape[1], side, preprocessing.points)
+    crops = np.stack([filled[y : y + side, x : x + side] for y, x in boxes])
+    if preprocessing.mirror:
+        crops = np.concatenate([crops, crops[:, :, ::-1]])
+    return crops
+
+
+def _open_header(data: bytes) -> Image.Image:
+    # Pillow's own limit is one global for the process and warns or raises at sizes
+    # that are not ours; _check_size follows at once.
+    with _header_lock:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise DecodeError(
+            f"{width}x{height} is {width * height} pixels, more than {max_pixels}.",
+            "too_large",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise DecodeError(
+            f"{width}x{height} pixels; the smallest side allowed is {MIN_SIDE}.",
+            "too_small",
+        )
+
+
+def _too_large(reason: str, width: int, height: int, mode: str) -> DecodeError:
+    return DecodeError(reason, "too_large", width=width, height=height, mode=mode)
+
+
+def _decode(image: Image.Image, alpha: str, exif: bool) -> Picture:
+    width, height = image.size
+    mode = image.mode
+    warnings = []
+    # A phone's JPEG may carry a second picture (MPO): that is no animation.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        warnings.append("animated")
+        image.seek(0)
+    if mode == "CMYK":
+        warnings.append("cmyk")
+    image.load()
+    pixels = _to_rgb(image, alpha)
+    if exif:
+        try:
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        except _PARSER_ERRORS:
+            orientation = 1
+            warnings.append("exif_unreadable")
+        pixels = _upright(pixels, orientation)
+    return Picture(
+        pixels=np.ascontiguousarray(pixels),
+        width=width,
+        height=height,
+        mode=mode,
+        warnings=tuple(warnings),
+    )
+
+
+def _to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
+    if image.mode == "F":
+        raise DecodeError(
+            "A floating-point picture has no known range; save it as 8- or 16-bit."
+        )
+    if image.mode.startswith("I"):
+        return _wide_grey_to_rgb(image, alpha)
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, alpha)
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
+    values = np.asarray(image).astype(np.int64)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise DecodeError(
+            f"Integer pixels from {low} to {high} have no known range; save the "
+            "picture as 8- or 16-bit."
+        )
+    grey = (2 * values + 257) // 514  # value / 257, rounded
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey = np.where(values == transparent, 255 if alpha == "white" else 0, grey)
+    return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _upright(
+    pixels: UInt8[np.ndarray, "H W 3"], orientation: object
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Undoes the orientation tag: 2 to 4 mirror or turn, 5 to 8 swap the sides."""
+    transposed = np.swapaxes(pixels, 0, 1)
+    views = {
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: transposed,
+        6: transposed[:, ::-1],
+        7: transposed[::-1, ::-1],
+        8: transposed[::-1],
+    }
+    return views.get(orientation, pixels)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).rstrip(".").replace("\n", " ") or type(error).__name__
