@@ -37,7 +37,9 @@ ends the process over an unknown flag, so no other release is given it."""
 _log = logging.getLogger(__name__)
 
 
-def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def data_mesh(
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
+) -> Mesh:
     """A mesh with the single axis `data` over all devices, or over those given."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh(

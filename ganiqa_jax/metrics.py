@@ -95,7 +95,8 @@ def krcc(prediction: np.ndarray, mos: np.ndarray) -> float:
     prediction, mos = _checked(prediction, mos)
     if not (_varies(prediction) and _varies(mos)):
         return float("nan")
-    return float(kendalltau(prediction, mos, method="asymptotic").statistic)
+    found: Any = kendalltau(prediction, mos, method="asymptotic")
+    return float(found.statistic)
 
 
 def rmse(prediction: np.ndarray, mos: np.ndarray) -> float:
