@@ -1,0 +1,145 @@
+"""Depthwise convolution, in the formulation that is fast on each backend.
+
+XLA runs a grouped convolution on CPU one channel at a time. A sum of shifted slices
+fuses into one loop instead. Its weight gradient, left to automatic differentiation,
+becomes one reduction a tap; done as a single reduction with an output for each tap it
+took 2 to 4 ms where the former took 23 to 37 ms (8x28x28x192 and 16x14x14x384, 3x3,
+2 cores, jax 0.10.2).
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+Formulation = Literal["auto", "shift", "grouped"]
+
+
+def depthwise_conv(
+    x: Float[Array, "B H W C"],
+    kernel: Float[Array, "k l 1 C"],
+    *,
+    stride: int = 1,
+    padding: Pads,
+    formulation: Formulation = "auto",
+) -> Float[Array, "B P Q C"]:
+    """Convolves each channel with its own filter.
+
+    Args:
+      x: the map.
+      kernel: one filter a channel.
+      stride: in both directions.
+      padding: zeros (before, after) on rows and on columns.
+      formulation: `auto` takes `shift` on CPU and `grouped` elsewhere, decided when
+        the program is lowered, so that one traced program serves every backend.
+    """
+
+    def shift(x: Array, kernel: Array) -> Array:
+        return _shifted(x, kernel, stride, padding)
+
+    def grouped(x: Array, kernel: Array) -> Array:
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=x.shape[-1],
+        )
+
+    if formulation == "shift":
+        return shift(x, kernel)
+    if formulation == "grouped":
+        return grouped(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=shift, default=grouped)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _shifted(x: Array, kernel: Array, stride: int, padding: Pads) -> Array:
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    return _sum_of_slices(padded, kernel, stride)
+
+
+def _shifted_forward(
+    x: Array, kernel: Array, stride: int, padding: Pads
+) -> tuple[Array, tuple[Array, Array]]:
+    return _shifted(x, kernel, stride, padding), (x, kernel)
+
+
+def _shifted_backward(
+    stride: int, padding: Pads, saved: tuple[Array, Array], grad: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    return (
+        _input_gradient(grad, kernel, stride, padding, padded.shape, x.shape),
+        _kernel_gradient(grad, padded, kernel.shape, stride),
+    )
+
+
+_shifted.defvjp(_shifted_forward, _shifted_backward)
+
+
+def _slices(padded: Array, rows: int, columns: int, stride: int) -> list[Array]:
+    """What each tap of the filter sees, tap by tap."""
+    height = (padded.shape[1] - rows) // stride + 1
+    width = (padded.shape[2] - columns) // stride + 1
+    return [
+        padded[
+            :,
+            i : i + (height - 1) * stride + 1 : stride,
+            j : j + (width - 1) * stride + 1 : stride,
+        ]
+        for i in range(rows)
+        for j in range(columns)
+    ]
+
+
+def _sum_of_slices(padded: Array, kernel: Array, stride: int) -> Array:
+    rows, columns, _, channels = kernel.shape
+    taps = kernel.reshape(rows * columns, 1, 1, 1, channels)
+    slices = _slices(padded, rows, columns, stride)
+    total = slices[0] * taps[0]
+    for seen, tap in zip(slices[1:], taps[1:], strict=True):
+        total = total + seen * tap
+    return total
+
+
+def _kernel_gradient(
+    grad: Array, padded: Array, shape: tuple[int, ...], stride: int
+) -> Array:
+    rows, columns = shape[:2]
+    wide = grad.astype(jnp.float32)
+    products = [s * wide for s in _slices(padded, rows, columns, stride)]
+    zeros = [jnp.zeros((), jnp.float32)] * len(products)
+    sums = jax.lax.reduce(
+        products,
+        zeros,
+        lambda a, b: [p + q for p, q in zip(a, b, strict=True)],
+        (0, 1),
+    )
+    taps = jnp.stack([s.sum(axis=0) for s in sums])
+    return taps.reshape(shape).astype(padded.dtype)
+
+
+def _input_gradient(
+    grad: Array,
+    kernel: Array,
+    stride: int,
+    padding: Pads,
+    padded_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+) -> Array:
+    # Spread the gradient to stride 1, then correlate with the flipped filter.
+    rows, columns = kernel.shape[:2]
+    config = [(0, 0, 0)]
+    for axis, taps in ((1, rows), (2, columns)):
+        unseen = (padded_shape[axis] - taps) % stride
+        config.append((taps - 1, taps - 1 + unseen, stride - 1))
+    spread = jax.lax.pad(grad, jnp.zeros((), grad.dtype), [*config, (0, 0, 0)])
+    full = _sum_of_slices(spread, kernel[::-1, ::-1].astype(grad.dtype), 1)
+    (top, _), (left, _) = padding
+    return full[:, top : top + shape[1], left : left + shape[2]]
