@@ -1,0 +1,1 @@
+"""Pages that people read: scores, plots and pictures in one HTML file."""
