@@ -47,7 +47,7 @@ def learning_rate(
 
 def optimizer(
     config: OptimConfig, steps: int, params: Params, *, trunk: str | None
-) -> optax.GradientTransformationExtraArgs:
+) -> optax.GradientTransformation:
     """AdamW under a global norm clip that passes over non-finite gradients.
 
     A step whose gradients hold a NaN or an infinity leaves parameters and moments as
@@ -72,9 +72,7 @@ def optimizer(
             {"trunk": slow, "new": rule}, _labels(params, trunk)
         )
     chain = optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
-    return optax.GradientTransformationExtraArgs(
-        *optax.apply_if_finite(chain, max_consecutive_errors=NEVER)
-    )
+    return optax.apply_if_finite(chain, max_consecutive_errors=NEVER)
 
 
 def nonfinite_steps(opt_state: optax.ApplyIfFiniteState) -> Int[Array, ""]:

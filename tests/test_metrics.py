@@ -15,7 +15,7 @@ from ganiqa_jax.types import InputError
 tied = st.integers(3, 25).flatmap(
     lambda n: st.tuples(*[hnp.arrays(np.int64, n, elements=st.integers(-4, 4))] * 2)
 )
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60, deadline=None, database=None)
 
 
 def noisy(rows: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
