@@ -24,7 +24,7 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -171,7 +171,7 @@ def decode_picture(
             width, height = image.size
             mode = image.mode
             try:
-                _check_size(width, height, max_pixels)
+                check_size(width, height, max_pixels)
                 return _decode(image, alpha, exif)
             except DecodeError as error:
                 error.width, error.height, error.mode = width, height, mode
@@ -191,6 +191,24 @@ def decode_picture(
         raise DecodeError(
             f"Not a readable {', '.join(FORMATS)} picture: {_reason(error)}."
         ) from error
+
+
+def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuses sides that are not scored.
+
+    Raises:
+      DecodeError: `too_large` above `max_pixels`, `too_small` for a side under 16.
+    """
+    if width * height > max_pixels:
+        raise DecodeError(
+            f"{width}x{height} is {width * height} pixels, more than {max_pixels}.",
+            "too_large",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise DecodeError(
+            f"{width}x{height} pixels; the smallest side allowed is {MIN_SIDE}.",
+            "too_small",
+        )
 
 
 def resize_short_side(
@@ -264,7 +282,7 @@ def prepare(
 
 def _open_header(data: bytes) -> Image.Image:
     # Pillow's own limit is one global for the process and warns or raises at sizes
-    # that are not ours; _check_size follows at once.
+    # that are not ours; check_size follows at once.
     with _header_lock:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
@@ -272,19 +290,6 @@ def _open_header(data: bytes) -> Image.Image:
             return Image.open(BytesIO(data), formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise DecodeError(
-            f"{width}x{height} is {width * height} pixels, more than {max_pixels}.",
-            "too_large",
-        )
-    if min(width, height) < MIN_SIDE:
-        raise DecodeError(
-            f"{width}x{height} pixels; the smallest side allowed is {MIN_SIDE}.",
-            "too_small",
-        )
 
 
 def _too_large(reason: str, width: int, height: int, mode: str) -> DecodeError:
@@ -348,7 +353,7 @@ def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 
 
 
 def _upright(
-    pixels: UInt8[np.ndarray, "H W 3"], orientation: object
+    pixels: UInt8[np.ndarray, "H W 3"], orientation: Any
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Undoes the orientation tag: 2 to 4 mirror or turn, 5 to 8 swap the sides."""
     transposed = np.swapaxes(pixels, 0, 1)
