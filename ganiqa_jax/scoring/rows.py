@@ -266,7 +266,7 @@ def _json_line(row: ScoreRow, columns: Sequence[str]) -> str:
 
 def _csv_line(cells: Sequence[Any]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    csv.writer(line).writerow(cells)
     return line.getvalue()
 
 
