@@ -36,7 +36,7 @@ test-all: lint
 lint: $(DEV_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(DEV_READY)
 	$(BIN)/python scripts/benchmark.py

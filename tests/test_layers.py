@@ -35,6 +35,7 @@ ROWS = {
         "data.synthetic",
         "data.distortions",
         "data.catalog",
+        "data.mixture",
         "data.sources",
     ),
     2: (

@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -176,7 +176,7 @@ def scatter_svg(panel: Panel) -> str:
         ),
         _INK,
     )
-    settings = {**ink, "svg.fonttype": "none", "svg.hashsalt": panel.title}
+    settings: dict[Any, Any] = {**ink, "svg.fonttype": "none", "svg.hashsalt": panel.title}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(4.4, 4.9), layout="constrained")
         _draw(figure, panel)
