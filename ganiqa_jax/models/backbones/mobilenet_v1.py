@@ -1,0 +1,136 @@
+"""MobileNetV1 0.75: the light pretrained trunk.
+
+Source: Howard et al., MobileNets, 2017, arXiv:1704.04861; layer names, TF "SAME"
+padding, ReLU6 and epsilon as in the Keras ImageNet weights.
+"""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ganiqa_jax.models.conv import Conv, ConvNorm
+from ganiqa_jax.models.depthwise import Pads
+from ganiqa_jax.types import InputError
+
+EPSILON = 1e-3
+STEM = 24
+# Output channels and stride of each depthwise separable block, width 0.75.
+BLOCKS = (
+    (48, 1),
+    (96, 2),
+    (96, 1),
+    (192, 2),
+    (192, 1),
+    (384, 2),
+    (384, 1),
+    (384, 1),
+    (384, 1),
+    (384, 1),
+    (384, 1),
+    (768, 2),
+    (768, 1),
+)
+TAPS = (5, 11, 13)
+MINIMUM_SIDE = 32
+
+
+class MobileNetV1(nn.Module):
+    """Feature maps at 1/8, 1/16 and 1/32.
+
+    Attributes:
+      frozen_blocks: the stem and blocks 1 to this number live in `frozen`, and
+        gradients stop after them.
+      frozen: all of it lives in `frozen`.
+      fixed_statistics: trainable blocks keep the loaded batch-norm statistics.
+      taps: `multi` returns three maps, `single` the first alone.
+      classes: outputs of the ImageNet head, returned last; 0 leaves it out.
+      dtype: compute type.
+    """
+
+    frozen_blocks: int = 0
+    frozen: bool = False
+    fixed_statistics: bool = True
+    taps: Literal["multi", "single"] = "multi"
+    classes: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W 3"], *, train: bool = False
+    ) -> list[Array]:
+        """Pictures in [0, 1] to maps of 192, 384 and 768 channels.
+
+        Raises:
+          InputError: for a picture under 32 pixels a side.
+        """
+        if min(x.shape[1:3]) < MINIMUM_SIDE:
+            raise InputError(
+                f"MobileNetV1 needs {MINIMUM_SIDE} pixels a side, not {x.shape[1:3]}."
+            )
+        y = self._unit(x * 2 - 1, 0, "conv1", STEM, stride=2, train=train)
+        maps = []
+        last = TAPS[0] if self.taps == "single" else len(BLOCKS)
+        for block, (channels, stride) in enumerate(BLOCKS[:last], start=1):
+            if block == self.frozen_blocks + 1 and self.frozen_blocks:
+                y = jax.lax.stop_gradient(y)
+            y = self._unit(
+                y,
+                block,
+                f"conv_dw_{block}",
+                y.shape[-1],
+                stride=stride,
+                depthwise=True,
+                train=train,
+            )
+            y = self._unit(
+                y, block, f"conv_pw_{block}", channels, kernel=1, train=train
+            )
+            if block in TAPS:
+                maps.append(y)
+        if self.frozen_blocks >= last:
+            maps = [jax.lax.stop_gradient(m) for m in maps]
+        if self.classes:
+            pooled = jnp.mean(y, axis=(1, 2), keepdims=True)
+            head = Conv(self.classes, bias=True, frozen=self.frozen, name="conv_preds")
+            maps.append(head(pooled)[:, 0, 0])
+        return maps
+
+    def _unit(
+        self,
+        x: Array,
+        block: int,
+        name: str,
+        features: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        depthwise: bool = False,
+        train: bool,
+    ) -> Array:
+        unit = ConvNorm(
+            features,
+            kernel=(kernel, kernel),
+            stride=stride,
+            padding=same_padding(x.shape[1:3], kernel, stride),
+            depthwise=depthwise,
+            activation="relu6",
+            epsilon=EPSILON,
+            frozen=self.frozen or block <= self.frozen_blocks != 0,
+            fixed_statistics=self.fixed_statistics,
+            dtype=self.dtype,
+            name=name,
+        )
+        return unit(x, train=train)
+
+
+def same_padding(sides: tuple[int, ...], kernel: int, stride: int) -> Pads:
+    """TensorFlow's "SAME": the odd zero goes to the bottom and the right."""
+
+    def one(side: int) -> tuple[int, int]:
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        return total // 2, total - total // 2
+
+    return one(sides[0]), one(sides[1])
