@@ -1,0 +1,269 @@
+"""The training pictures: a mixture in, batches of numpy arrays out, through tf.data.
+
+`mixture.plan` says what a batch holds; tf.data spreads decoding over threads and runs
+ahead of the device. The numbers are the same for any number of threads. Flips and
+turns are made later, on the device, keyed by `Batch.index`.
+"""
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ganiqa_jax.data.mixture import Mixture, PlannedRow, SourceData, plan, planned_row
+from ganiqa_jax.scoring.decode import (
+    DecodeError,
+    decode_picture,
+    reflect_to,
+    resize_short_side,
+)
+from ganiqa_jax.types import Batch, InputError
+
+# Both are read when tensorflow is loaded, which otherwise fills the terminal.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import tensorflow as tf
+
+# The accelerator is JAX's alone; tensorflow would take all of its memory.
+tf.config.set_visible_devices([], "GPU")
+
+__all__ = ["Mixture", "SourceData", "batches", "plan"]
+
+
+def batches(
+    mixture: Mixture,
+    *,
+    steps: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    prefetch: int = 2,
+    threads: int = 2,
+) -> Iterator[Batch]:
+    """Decodes, crops and stacks the batches that `plan` lays out.
+
+    Args:
+      mixture: what is drawn from.
+      steps: how many batches.
+      start_step: number of the first one; a resumed run gives the step it is at.
+      process_index: number of this process.
+      process_count: processes that share each batch. Each gets an equal and
+        contiguous share of the rows with references, and of those without.
+      prefetch: batches made ahead of use.
+      threads: pictures decoded at a time; no number changes with it.
+
+    Returns:
+      Batches of numpy arrays, pictures float32 in [0, 1].
+
+    Raises:
+      InputError: if the rows cannot be shared evenly; while iterating, if a picture
+        cannot be read or does not have the size of its reference; names the file.
+    """
+    slots = _share(mixture, process_index, process_count)
+    plan(mixture, start_step + steps - 1)  # too long a run fails now, not after days
+    numbers = range(start_step, start_step + steps)
+    return _Batches(mixture, slots, numbers, prefetch, threads)
+
+
+class PictureCache:
+    """Decoded pictures that stay in memory; shared by the reading threads.
+
+    What no longer fits is decoded anew each time. Nothing is thrown out: every epoch
+    asks for each picture once, so the oldest is as likely to be asked for as any.
+    """
+
+    def __init__(self, capacity: int):
+        self._capacity = capacity
+        self._pictures: dict[tuple[Path, int], Opened] = {}
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def open(self, path: Path, short_side: int) -> "Opened":
+        """As `open_picture`, from memory where it is there."""
+        key = (path, short_side)
+        with self._lock:
+            kept = self._pictures.get(key)
+        if kept is not None:
+            return kept
+        opened = open_picture(path, short_side)
+        with self._lock:
+            fits = self.bytes + opened.pixels.nbytes <= self._capacity
+            if fits and key not in self._pictures:
+                self._pictures[key] = opened
+                self.bytes += opened.pixels.nbytes
+        return opened
+
+
+class Opened(NamedTuple):
+    """A decoded and resized picture, and the size (width, height) in its file."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    size: tuple[int, int]
+
+
+def open_picture(path: Path, short_side: int) -> Opened:
+    """Decodes a picture of a training set and resizes it.
+
+    Raises:
+      InputError: if it cannot be decoded; names the file.
+    """
+    try:
+        pixels = decode_picture(path).pixels
+        size = (pixels.shape[1], pixels.shape[0])
+        return Opened(resize_short_side(pixels, short_side), size)
+    except DecodeError as error:
+        raise InputError(
+            f"Training picture {path} cannot be read: {error} "
+            "Get it anew, or leave it out of the label file."
+        ) from error
+
+
+def crop_pictures(
+    row: PlannedRow, source: SourceData, crop: int, cache: PictureCache
+) -> UInt8[np.ndarray, "N S S 3"]:
+    """The distorted crop of a row and, for a pair, the same box of its reference.
+
+    Raises:
+      InputError: if a picture cannot be read, or a pair differs in size.
+    """
+    record = row.record
+    opened = [cache.open(record.distorted, source.short_side)]
+    if source.has_references and record.reference is not None:
+        opened.append(cache.open(record.reference, source.short_side))
+        (width, height), (other_width, other_height) = (o.size for o in opened)
+        if opened[0].size != opened[1].size:
+            raise InputError(
+                f"{record.distorted} is {width}x{height} but its reference "
+                f"{record.reference} is {other_width}x{other_height}; "
+                "the pictures of a pair must have one size."
+            )
+    pictures = [reflect_to(picture.pixels, crop) for picture in opened]
+    height, width = pictures[0].shape[:2]
+    top = int(row.down * (height - crop + 1))
+    left = int(row.across * (width - crop + 1))
+    return np.stack([p[top : top + crop, left : left + crop] for p in pictures])
+
+
+def _share(mixture: Mixture, index: int, count: int) -> tuple[int, ...]:
+    """The batch rows of one process, those with references first."""
+    pairs, total = mixture.pair_rows, mixture.batch_size
+    if not 0 <= index < count:
+        raise InputError(f"process_index={index} must be 0 to {count - 1}.")
+    if pairs % count or (total - pairs) % count:
+        raise InputError(
+            f"{pairs} rows with and {total - pairs} rows without references cannot "
+            f"be shared evenly by {count} processes; use multiples of {count}."
+        )
+    own, others = pairs // count, (total - pairs) // count
+    return (
+        *range(index * own, (index + 1) * own),
+        *range(pairs + index * others, pairs + (index + 1) * others),
+    )
+
+
+class _Batches(Iterator[Batch]):
+    """Batches as they are asked for; closes tensorflow's threads when dropped."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        slots: tuple[int, ...],
+        steps: range,
+        prefetch: int,
+        threads: int,
+    ):
+        self._mixture = mixture
+        self._slots = slots
+        self._steps = iter(steps)
+        self._failures: list[InputError] = []
+        dataset = _picture_dataset(
+            mixture, slots, steps, prefetch, threads, self._failures
+        )
+        self._pictures = [dataset.as_numpy_iterator()]
+        # At exit too: a thread that still decodes while Python ends waits for ever.
+        weakref.finalize(self, self._pictures.clear)
+
+    def __next__(self) -> Batch:
+        step = next(self._steps)
+        try:
+            stacked = next(self._pictures[0])
+        except tf.errors.OpError:
+            if self._failures:  # tensorflow passes on only the text of our own error
+                raise self._failures[0] from None
+            raise
+        rows = plan(self._mixture, step)
+        return _batch(self._mixture, [rows[slot] for slot in self._slots], stacked)
+
+
+def _picture_dataset(
+    mixture: Mixture,
+    slots: tuple[int, ...],
+    steps: range,
+    prefetch: int,
+    threads: int,
+    failures: list[InputError],
+) -> tf.data.Dataset:
+    """All crops of a batch as one uint8 array: each pair's two, then the others."""
+    cache = PictureCache(mixture.cache_bytes if mixture.cache else 0)
+    crop, share = mixture.crop, len(slots)
+
+    def read_row(number: np.int64) -> UInt8[np.ndarray, "N S S 3"]:
+        step, place = divmod(int(number), share)
+        row = planned_row(mixture, step, slots[place])
+        try:
+            return crop_pictures(row, mixture.sources[row.source], crop, cache)
+        except InputError as error:
+            failures.append(error)
+            raise
+
+    def read(number: tf.Tensor) -> tf.Tensor:
+        pictures = tf.numpy_function(read_row, [number], tf.uint8, stateful=False)
+        pictures.set_shape([None, crop, crop, 3])
+        return pictures
+
+    pairs = sum(mixture.sources[mixture.slots[s][0]].has_references for s in slots)
+    numbers = tf.data.Dataset.range(steps.start * share, steps.stop * share)
+    dataset = numbers.map(read, num_parallel_calls=threads, deterministic=True)
+    dataset = dataset.unbatch().batch(share + pairs, drop_remainder=True)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = threads
+    return dataset.prefetch(prefetch).with_options(options)
+
+
+def _batch(
+    mixture: Mixture, rows: list[PlannedRow], stacked: UInt8[np.ndarray, "N S S 3"]
+) -> Batch:
+    """Puts pictures and targets together; reference i belongs to row i."""
+    sources = [mixture.sources[row.source] for row in rows]
+    pairs = sum(source.has_references for source in sources)
+    targets = [s.target(row.record) for s, row in zip(sources, rows, strict=True)]
+    contents = [
+        s.content_numbers[row.record.content]
+        for s, row in zip(sources, rows, strict=True)
+    ]
+    distorted = [*range(0, 2 * pairs, 2), *range(2 * pairs, len(stacked))]
+    arrays: dict[str, Any] = {  # numpy now; the loop puts them on devices
+        "distorted": _unit(stacked[distorted]),
+        "reference": _unit(stacked[1 : 2 * pairs : 2]),
+        "mos": np.array([z for z, _ in targets], np.float32),
+        "mask": np.ones(len(rows), bool),
+        "labelled": np.array([source.labelled for source in sources]),
+        "confidence": np.array([confidence for _, confidence in targets], np.float32),
+        "source": np.array([row.source for row in rows], np.int32),
+        "content": np.array(contents, np.int32),
+        "index": np.array([row.index for row in rows], np.int32),
+    }
+    return Batch(**arrays)
+
+
+def _unit(
+    pixels: UInt8[np.ndarray, "N S S 3"],
+) -> Float[np.ndarray, "N S S 3"]:
+    return np.divide(pixels, np.float32(255), dtype=np.float32)

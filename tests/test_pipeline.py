@@ -1,0 +1,258 @@
+"""The mixture's order, and the batches that tf.data makes of it."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+from fixtures import draw_scene, make_sr4kiqa
+from PIL import Image
+
+from ganiqa_jax.data import sr4kiqa
+from ganiqa_jax.data.pipeline import Mixture, SourceData, batches, plan
+from ganiqa_jax.data.records import Record
+from ganiqa_jax.types import InputError
+
+
+def make_pictures(folder, *, count, content="p", size=(40, 40)):
+    """Lossless records without references, each of one flat colour of its own."""
+    folder.mkdir(exist_ok=True)
+    records = []
+    for number in range(count):
+        path = folder / f"{content}{number}.png"
+        Image.new("RGB", size, (number, 2 * number, 255 - number)).save(path)
+        records.append(
+            Record(
+                name=path.name,
+                distorted=path,
+                reference=None,
+                mos=number / count,
+                content=f"{content}{number // 2}",
+            )
+        )
+    return tuple(records)
+
+
+def make_pairs(folder, *, count, size=(48, 40), reference_size=None):
+    """Pairs whose distorted picture is the reference, inverted."""
+    folder.mkdir(exist_ok=True)
+    records = []
+    for number in range(count):
+        pixels = draw_scene(number, height=size[1], width=size[0])
+        paths = folder / f"r{number}.png", folder / f"d{number}.png"
+        reference = Image.fromarray(pixels)
+        reference.resize(reference_size or size).save(paths[0])
+        Image.fromarray(255 - pixels).save(paths[1])
+        records.append(
+            Record(
+                name=f"pair{number}",
+                distorted=paths[1],
+                reference=paths[0],
+                mos=0.25,
+                content=f"s{number}",
+            )
+        )
+    return tuple(records)
+
+
+@pytest.fixture
+def mixture(tmp_path):
+    """Pictures first, then labelled and unlabelled pairs: 4 + 2 + 2 rows."""
+    pairs = make_pairs(tmp_path / "pairs", count=3)
+    pseudo = {record.name: (0.5, 0.1 * n) for n, record in enumerate(pairs)}
+    return Mixture(
+        sources=(
+            SourceData(
+                make_pictures(tmp_path / "pictures", count=10),
+                "pictures",
+                4,
+                mean=0.5,
+                std=0.25,
+            ),
+            SourceData(pairs, "labelled_pairs", 2, mean=0.5, std=0.5),
+            SourceData(pairs, "unlabelled_pairs", 2, pseudo=pseudo),
+        ),
+        crop=32,
+        seed=3,
+    )
+
+
+def assert_same(left, right):
+    for name, a, b in zip(left._fields, left, right, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+        assert a.dtype == b.dtype
+
+
+def test_every_epoch_draws_each_record_once_in_a_new_order(mixture):
+    drawn = [
+        row.record.name
+        for step in range(5)
+        for row in plan(mixture, step)
+        if row.source == 0
+    ]
+    epochs = drawn[:10], drawn[10:]
+    assert [set(Counter(epoch).values()) for epoch in epochs] == [{1}, {1}]
+    assert epochs[0] != epochs[1]
+
+
+def test_plan_depends_on_seed_and_step_alone(mixture):
+    assert plan(mixture, 7) == plan(dataclasses.replace(mixture), 7)
+    assert plan(mixture, 7) != plan(dataclasses.replace(mixture, seed=4), 7)
+    rows = [row for step in range(50) for row in plan(mixture, step)]
+    assert [row.index for row in rows] == list(range(50 * 8))
+    for where in ([row.across for row in rows], [row.down for row in rows]):
+        assert len(set(where)) == len(where)
+        assert 0 <= min(where) and max(where) < 1
+        assert abs(np.mean(where) - 0.5) < 0.1
+
+
+def test_plan_stays_what_it_was(mixture):
+    # Noted once: a change would make a resumed run see other pictures.
+    rows = plan(mixture, 4)
+    names = "pair2 pair0 pair1 pair2 p1.png p2.png p6.png p3.png".split()
+    assert [row.record.name for row in rows] == names
+    assert rows[0].across == pytest.approx(0.7091447608987175, abs=1e-15)
+    assert rows[0].down == pytest.approx(0.4154271029804447, abs=1e-15)
+
+
+def test_rows_past_int32_are_refused(mixture):
+    assert plan(mixture, 2**28 - 1)[-1].index == 2**31 - 1
+    with pytest.raises(InputError, match=r"passes 2\*\*31 rows"):
+        plan(mixture, 2**28)
+
+
+def test_counts_of_the_mixture(mixture):
+    assert (mixture.batch_size, mixture.pair_rows) == (8, 4)
+    assert mixture.steps_per_epoch == 3
+
+
+def test_rows_with_references_come_first_with_their_targets(mixture):
+    (batch,) = batches(mixture, start_step=2, steps=1)
+    rows = plan(mixture, 2)
+    assert batch.distorted.shape == (8, 32, 32, 3)
+    assert batch.reference.shape == (4, 32, 32, 3)
+    assert batch.distorted.dtype == np.float32
+    np.testing.assert_array_equal(batch.source, [1, 1, 2, 2, 0, 0, 0, 0])
+    np.testing.assert_array_equal(batch.labelled, [True] * 2 + [False] * 2 + [True] * 4)
+    np.testing.assert_array_equal(batch.mask, [True] * 8)
+    np.testing.assert_array_equal(batch.index, np.arange(16, 24))
+    pseudo = mixture.sources[2].pseudo
+    expected = [-0.5, -0.5, 0.5, 0.5] + [(r.record.mos - 0.5) / 0.25 for r in rows[4:]]
+    np.testing.assert_allclose(batch.mos, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        batch.confidence,
+        [1, 1, *(pseudo[r.record.name][1] for r in rows[2:4]), 1, 1, 1, 1],
+        rtol=1e-6,
+    )
+    assert [f"p{number}" for number in batch.content[4:]] == [
+        row.record.content for row in rows[4:]
+    ]
+
+
+def test_pixels_are_those_of_the_planned_record_in_unit_range(mixture):
+    (batch,) = batches(mixture, steps=1)
+    for row, picture in zip(plan(mixture, 0)[4:], batch.distorted[4:], strict=True):
+        number = int(row.record.name.removeprefix("p").removesuffix(".png"))
+        color = np.array([number, 2 * number, 255 - number]) / 255
+        np.testing.assert_allclose(picture, np.broadcast_to(color, (32, 32, 3)))
+
+
+def test_pair_is_cropped_at_one_box(mixture):
+    for batch in batches(mixture, steps=4):
+        total = batch.distorted[:4] + batch.reference
+        np.testing.assert_allclose(total, np.ones_like(total), atol=1e-6)
+        # Were the pictures flat, any two boxes would sum to one.
+        assert batch.reference.std() > 0.1
+
+
+def test_same_batches_for_any_threads_prefetch_and_cache(mixture):
+    one = list(batches(mixture, steps=4, threads=1, prefetch=0))
+    bare = dataclasses.replace(mixture, cache=False)
+    small = dataclasses.replace(mixture, cache_bytes=3 * 40 * 40 * 5)
+    for other in (mixture, bare, small):
+        many = batches(other, steps=4, threads=4, prefetch=3)
+        for left, right in zip(one, many, strict=True):
+            assert_same(left, right)
+
+
+def test_resumed_run_sees_what_it_would_have_seen(mixture):
+    whole = list(batches(mixture, steps=5))
+    rest = list(batches(mixture, start_step=3, steps=2))
+    for left, right in zip(whole[3:], rest, strict=True):
+        assert_same(left, right)
+
+
+def test_processes_share_the_rows_evenly(mixture):
+    (whole,) = batches(mixture, steps=1)
+    parts = [
+        next(batches(mixture, steps=1, process_index=index, process_count=2))
+        for index in (0, 1)
+    ]
+    for index, part in enumerate(parts):
+        own = [2 * index, 2 * index + 1, 4 + 2 * index, 5 + 2 * index]
+        np.testing.assert_array_equal(part.index, whole.index[own])
+        np.testing.assert_array_equal(part.distorted, whole.distorted[own])
+        np.testing.assert_array_equal(part.reference, whole.reference[own[:2]])
+    with pytest.raises(InputError, match="4 rows with and 4 .* by 3 processes"):
+        batches(mixture, steps=1, process_count=3)
+    with pytest.raises(InputError, match="process_index=2 must be 0 to 1"):
+        batches(mixture, steps=1, process_index=2, process_count=2)
+
+
+def test_short_side_and_small_pictures(tmp_path):
+    large = make_pictures(tmp_path / "large", count=2, content="a", size=(120, 90))
+    small = make_pictures(tmp_path / "small", count=2, content="b", size=(20, 50))
+    mixture = Mixture(
+        sources=(
+            SourceData(large, "pictures", 1, short_side=33),
+            SourceData(small, "pictures", 1),
+        ),
+        crop=32,
+        seed=0,
+    )
+    (batch,) = batches(mixture, steps=1)
+    assert batch.distorted.shape == (2, 32, 32, 3)
+    assert batch.reference.shape == (0, 32, 32, 3)
+
+
+def test_reads_a_data_set_and_labels_without_pseudo_count_fully(tmp_path):
+    records = sr4kiqa.read_records(make_sr4kiqa(tmp_path))
+    source = SourceData(tuple(records), "unlabelled_pairs", 4)
+    (batch,) = batches(Mixture((source,), crop=64, seed=0), steps=1)
+    np.testing.assert_array_equal(batch.mos, np.zeros(4))
+    np.testing.assert_array_equal(batch.confidence, np.ones(4))
+    assert not batch.labelled.any()
+    # A crop of one scene is nearer to its own reference than to the others.
+    error = np.abs(batch.distorted[:, None] - batch.reference[None]).mean((2, 3, 4))
+    assert (error.diagonal() <= error.min(axis=1) + 1e-6).all()
+
+
+def test_damaged_picture_is_named(tmp_path):
+    records = make_pictures(tmp_path / "pictures", count=2)
+    data = records[1].distorted.read_bytes()
+    records[1].distorted.write_bytes(data[: len(data) // 2])
+    mixture = Mixture((SourceData(records, "pictures", 2),), crop=32, seed=0)
+    with pytest.raises(InputError, match=r"p1\.png cannot be read") as error:
+        list(batches(mixture, steps=1))
+    assert "\n" not in str(error.value)
+
+
+def test_pair_of_unequal_sizes_is_refused(tmp_path):
+    records = make_pairs(tmp_path, count=1, size=(48, 40), reference_size=(96, 80))
+    source = SourceData(records, "labelled_pairs", 1, short_side=36)
+    with pytest.raises(InputError, match=r"d0\.png is 48x40 .*r0\.png is 96x80"):
+        list(batches(Mixture((source,), crop=32, seed=0), steps=1))
+
+
+def test_sources_that_cannot_play_their_role_are_refused(tmp_path):
+    records = make_pictures(tmp_path, count=2)
+    with pytest.raises(InputError, match=r"p0\.png has no reference"):
+        SourceData(records, "labelled_pairs", 1)
+    bare = tuple(dataclasses.replace(record, mos=None) for record in records)
+    with pytest.raises(InputError, match=r"p0\.png has no score"):
+        SourceData(bare, "pictures", 1)
+    pairs = make_pairs(tmp_path, count=1)
+    with pytest.raises(InputError, match="pair0 has no pseudo-label"):
+        SourceData(pairs, "unlabelled_pairs", 1, pseudo={})
+    with pytest.raises(InputError, match="no training pictures"):
+        SourceData((), "pictures", 1)
