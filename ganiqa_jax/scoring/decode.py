@@ -31,6 +31,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.image.crops import test_boxes
 from ganiqa_jax.types import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -268,8 +269,6 @@ def prepare(
       preprocessing: shorter side, crop side, positions; with `mirror` the mirrored
         crops follow the plain ones.
     """
-    from ganiqa_jax.image.crops import test_boxes
-
     side = preprocessing.crop
     resized = resize_short_side(pixels, preprocessing.short_side)
     filled = reflect_to(resized, side)
