@@ -221,7 +221,9 @@ def distill_step(
                 logits=None if output.logits is None else output.logits[:pairs],
                 features=adapted,
             )
-            parts |= distillation_terms(head, aim, row_weights[:pairs], weights)
+            parts |= distillation_terms(
+                head, aim, row_weights[:pairs], batch.mask[:pairs], weights
+            )
         total = _weighted_sum(parts, weights)
         return total, (parts, mutated.get("batch_stats", {}))
 
@@ -232,37 +234,42 @@ def distillation_terms(
     student: NetworkOutput,
     teacher: NetworkOutput,
     row_weights: Float[Array, " P"],
+    mask: Bool[Array, " P"],
     weights: DistillWeights,
 ) -> Metrics:
-    """The terms between student and teacher, each a scalar, unweighted.
+    """The terms between student and teacher, each a scalar.
+
+    A term is the mean over counted rows of weight times value: it is not divided by
+    the weights, or a ramp that all rows share would cancel.
 
     Args:
       student: its maps already through the adapters.
       teacher: its values; gradients are the caller's concern.
       row_weights: weight of each pair; 0 leaves a row out.
+      mask: pairs that count.
       weights: a term of weight 0 is not computed.
     """
+    counted = mask.astype(jnp.float32)
+
+    def mean(values: Float[Array, " P"]) -> Array:
+        return losses.masked_mean(values * row_weights, counted)
+
     parts: Metrics = {}
     if weights.score:
-        parts["score"] = losses.masked_mean(
-            losses.smooth_l1(student.z, teacher.z), row_weights
-        )
+        parts["score"] = mean(losses.smooth_l1(student.z, teacher.z))
     if weights.soft and student.logits is not None and teacher.logits is not None:
-        divergence = losses.soft_label_loss(
-            student.logits, teacher.logits, weights.temperature
+        parts["soft"] = mean(
+            losses.soft_label_loss(student.logits, teacher.logits, weights.temperature)
         )
-        parts["soft"] = losses.masked_mean(divergence, row_weights)
     if weights.feature:
+        maps = zip(DISTILLED_MAPS, weights.feature_maps, strict=True)
         parts["feature"] = sum(
             (
                 scale
-                * losses.masked_mean(
-                    losses.feature_loss(student.features[name], teacher.features[name]),
-                    row_weights,
+                * mean(
+                    losses.feature_loss(student.features[name], teacher.features[name])
                 )
-                for name, scale in zip(
-                    DISTILLED_MAPS, weights.feature_maps, strict=True
-                )
+                for name, scale in maps
                 if scale
             ),
             start=jnp.zeros(()),
@@ -364,12 +371,12 @@ def _update(
         state.params
     )
     grad_norm = optax.tree.norm(grads)
-    finite: Bool[Array, ""] = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # The optimiser skips a non-finite update; the running statistics must too.
+    applied = optim.step_applied(opt_state)
     batch_stats = jax.tree.map(
-        lambda new, old: jnp.where(finite, new, old), batch_stats, state.batch_stats
+        lambda new, old: jnp.where(applied, new, old), batch_stats, state.batch_stats
     )
     ema = optim.ema_update(
         state.ema,

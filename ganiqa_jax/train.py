@@ -363,7 +363,7 @@ def _loop(run: Run, state: steps.TrainState, *, start: int, progress: bool) -> N
 
 
 def _stop_if_nonfinite(run: Run, metrics: Mapping[str, Any], number: int) -> None:
-    if not metrics or int(metrics["nonfinite"]) < run.max_nonfinite:
+    if not metrics or int(metrics["nonfinite"]) <= run.max_nonfinite:
         return
     from ganiqa_jax.data.pipeline import plan
 

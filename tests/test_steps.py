@@ -130,7 +130,9 @@ def test_distillation_terms_are_zero_where_student_equals_teacher(key):
         logits=jax.random.normal(key, (3, 10)),
         features=maps,
     )
-    parts = steps.distillation_terms(output, output, jnp.ones(3), DistillWeights())
+    parts = steps.distillation_terms(
+        output, output, jnp.ones(3), jnp.ones(3, bool), DistillWeights()
+    )
     assert set(parts) == {"score", "soft", "feature", "statistics"}
     for name, value in parts.items():
         np.testing.assert_allclose(value, 0.0, atol=1e-6, err_msg=name)
@@ -140,7 +142,9 @@ def test_distillation_terms_are_zero_where_student_equals_teacher(key):
         logits=-output.logits,
         features={name: value[::-1] for name, value in maps.items()},
     )
-    parts = steps.distillation_terms(other, output, jnp.ones(3), DistillWeights())
+    parts = steps.distillation_terms(
+        other, output, jnp.ones(3), jnp.ones(3, bool), DistillWeights()
+    )
     for name in ("score", "soft", "feature"):
         assert parts[name] > 1e-2, name
 
