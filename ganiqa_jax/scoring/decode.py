@@ -49,6 +49,7 @@ MAX_RESIZED_PIXELS = 256 * 2**20
 """A resize to a fixed shorter side lets a thin picture grow without bound."""
 
 _ORIENTATION_TAG = 0x0112
+_PNG_END = b"IEND\xaeB`\x82"
 
 # O_NONBLOCK: were the file changed for a pipe meanwhile, opening must not wait.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -173,6 +174,7 @@ def decode_picture(
             mode = image.mode
             try:
                 check_size(width, height, max_pixels)
+                _check_end(data, image.format)
                 return _decode(image, alpha, exif)
             except DecodeError as error:
                 error.width, error.height, error.mode = width, height, mode
@@ -289,6 +291,12 @@ def _open_header(data: bytes) -> Image.Image:
             return Image.open(BytesIO(data), formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_end(data: bytes, kind: str | None) -> None:
+    # Pillow raises for all that is cut short, except a PNG's closing chunk.
+    if kind == "PNG" and _PNG_END not in data:
+        raise DecodeError("Incomplete picture: the PNG has no end.")
 
 
 def _too_large(reason: str, width: int, height: int, mode: str) -> DecodeError:

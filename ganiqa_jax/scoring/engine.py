@@ -126,7 +126,6 @@ class Scorer:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:12]
 
-    @property
     def header(self) -> RowsHeader:
         """What a file of this scorer's rows says of all of them."""
         scale = self.card.scale
