@@ -1,0 +1,119 @@
+"""Projection and fusion of backbone taps, and the adapters of distillation.
+
+Arrays are [B, H, W, C] maps. A tap is one resolution of a backbone, finest first.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from ganiqa_jax.models.conv import Conv
+
+DISTILLED_MAPS = ("difference", "reference", "encoded", "decoded")
+
+
+class MultiResolutionFusion(nn.Module):
+    """Taps of several resolutions as one map of one width on one tap's grid.
+
+    Each tap passes a 1x1 convolution with bias, is resized to the grid of tap
+    `level` and layer-normalised over channels; the sum has learned weights that are
+    positive and sum to one. `concat` joins the levels by one more 1x1 convolution
+    instead. A single tap passes its 1x1 convolution alone, as in IQA-Conformer
+    (Conde et al. 2022, arXiv:2204.12819).
+
+    Attributes:
+      width: D.
+      fusion: how levels join.
+      level: index of the tap whose grid the result has.
+      dtype: compute type.
+    """
+
+    width: int
+    fusion: Literal["sum", "concat"] = "sum"
+    level: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, taps: Sequence[Array]) -> Float[Array, "B n m D"]:
+        """Fuses [B, n_i, m_i, C_i] taps."""
+        projected = [
+            Conv(self.width, bias=True, dtype=self.dtype, name=f"project_{i}")(tap)
+            for i, tap in enumerate(taps)
+        ]
+        if len(projected) == 1:
+            return projected[0]
+        height, width = taps[self.level].shape[1:3]
+        levels = [
+            nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=f"norm_{i}")(
+                resize_map(level, height, width)
+            )
+            for i, level in enumerate(projected)
+        ]
+        return self._weighted(levels) if self.fusion == "sum" else self._mixed(levels)
+
+    def _weighted(self, levels: list[Array]) -> Array:
+        scalars = self.param(
+            "level_weights", nn.initializers.zeros, (len(levels),), jnp.float32
+        )
+        weights = nn.softmax(scalars).astype(self.dtype)
+        return sum(
+            (weights[i] * level for i, level in enumerate(levels[1:], start=1)),
+            start=weights[0] * levels[0],
+        )
+
+    def _mixed(self, levels: list[Array]) -> Array:
+        joined = jnp.concatenate(levels, axis=-1)
+        return Conv(self.width, bias=True, dtype=self.dtype, name="mix")(joined)
+
+
+class FeatureAdapters(nn.Module):
+    """Training-only 1x1 convolutions from the student's maps to the teacher's.
+
+    Attributes:
+      width: channels of the teacher's maps; 0 keeps the student's own number.
+      dtype: compute type.
+    """
+
+    width: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Mapping[str, Array]) -> dict[str, Array]:
+        """One adapted [B, n, m, D] map for each of `DISTILLED_MAPS`."""
+        return {
+            name: nn.Dense(
+                self.width or features[name].shape[-1], dtype=self.dtype, name=name
+            )(features[name])
+            for name in DISTILLED_MAPS
+        }
+
+
+def resize_map(
+    x: Float[Array, "B H W C"], height: int, width: int
+) -> Float[Array, "B Y X C"]:
+    """Enlarges bilinearly (pixel centres, corners not aligned), reduces by area.
+
+    Reducing is the exact average over the area that a cell covers: average pooling
+    where the sides divide, and without aliasing where they do not.
+    """
+    batch, old_height, old_width, channels = x.shape
+    if height >= old_height and width >= old_width:
+        shape = (batch, height, width, channels)
+        return jax.image.resize(x, shape, "linear", antialias=False)
+    rows = _area_weights(old_height, height).astype(x.dtype)
+    columns = _area_weights(old_width, width).astype(x.dtype)
+    return jnp.einsum("yh,bhwc,xw->byxc", rows, x, columns)
+
+
+def _area_weights(old: int, new: int) -> Float[np.ndarray, "new old"]:
+    """Share of each old cell in each new one."""
+    edges = np.arange(new + 1) * old / new
+    low = np.maximum(edges[:-1, None], np.arange(old)[None, :])
+    high = np.minimum(edges[1:, None], np.arange(1, old + 1)[None, :])
+    return np.maximum(high - low, 0.0) * (new / old)

@@ -1,0 +1,89 @@
+"""The quality prediction network: semantic branch, score head, score bins."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+
+class SemanticBranch(nn.Module):
+    """Compares the content of two whole pictures on the deepest backbone level.
+
+    Two dense layers on the distorted picture's averaged features, their absolute
+    distance from the reference's, and the cosine between the two.
+
+    Attributes:
+      width: D; the hidden layer has 2 D units.
+      dropout: rate after the hidden layer (rng `dropout`).
+      dtype: compute type of the dense layers; the averages are float32.
+    """
+
+    width: int
+    dropout: float = 0.1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        reference: Float[Array, "B H W C"],
+        distorted: Float[Array, "B H W C"],
+        *,
+        train: bool,
+    ) -> Float[Array, "B D"]:
+        """The comparison as one vector."""
+        g_ref, g_dis = average_pool(reference), average_pool(distorted)
+        cosine = jnp.sum(_unit(g_ref) * _unit(g_dis), axis=-1, keepdims=True)
+        seen = jnp.concatenate([g_dis, jnp.abs(g_ref - g_dis), cosine], axis=-1)
+        hidden = nn.Dense(2 * self.width, dtype=self.dtype, name="hidden")(seen)
+        hidden = nn.Dropout(self.dropout, name="drop")(
+            nn.swish(hidden), deterministic=not train
+        )
+        return nn.Dense(self.width, dtype=self.dtype, name="out")(hidden)
+
+
+class QualityHead(nn.Module):
+    """Dense, ReLU, then a score and, from the same hidden vector, score bins.
+
+    Attributes:
+      width: hidden units.
+      bins: K; 0 leaves the bins out.
+      dropout: rate on the hidden vector (rng `dropout`).
+      dtype: compute type of the hidden layer; score and bins are float32.
+    """
+
+    width: int
+    bins: int
+    dropout: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, pooled: Float[Array, "B C"], *, train: bool
+    ) -> tuple[Float[Array, " B"], Float[Array, "B K"] | None]:
+        """z, and the logits of K bins or None."""
+        hidden = nn.Dense(self.width, dtype=self.dtype, name="hidden")(pooled)
+        hidden = nn.Dropout(self.dropout, name="drop")(
+            nn.relu(hidden), deterministic=not train
+        )
+        score = nn.Dense(
+            1,
+            kernel_init=nn.initializers.normal(0.01),
+            dtype=jnp.float32,
+            name="score",
+        )
+        z = score(hidden)[:, 0]
+        if not self.bins:
+            return z, None
+        return z, nn.Dense(self.bins, dtype=jnp.float32, name="bins")(hidden)
+
+
+def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B C"]:
+    """The mean over a map, in float32."""
+    return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+
+
+def _unit(x: Float[Array, "B C"]) -> Float[Array, "B C"]:
+    # The small number keeps the gradient of an all-zero vector finite.
+    squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(squares + 1e-12)
