@@ -1,0 +1,140 @@
+"""The light no-reference network: one picture to a score.
+
+Source: the student of Yan and Si, GAN Image Quality Assessment Method Based on
+Knowledge Distillation, 2024, DOI 10.19370/10-1886/ts.2024.01.006, as far as it is
+published. Ours: the two branches that stand for the reference it does not see, after
+the learned reference space of CKDN (Zheng et al., ICCV 2021).
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ganiqa_jax.config import NoiseConfig, StudentConfig
+from ganiqa_jax.image.jnd import mjnd
+from ganiqa_jax.image.noise import drop_tokens, noise_features, noise_pictures
+from ganiqa_jax.models.attention import map_attention
+from ganiqa_jax.models.backbones.efficientvit import EfficientViT
+from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from ganiqa_jax.models.conformer import DepthwiseSeparableConv, Transformer
+from ganiqa_jax.models.features import MultiResolutionFusion
+from ganiqa_jax.models.quality import QualityHead, average_pool
+from ganiqa_jax.types import NetworkOutput
+
+NECK_LEVEL = 1  # the tap at 1/16
+
+
+class Student(nn.Module):
+    """Scores a picture by the difference that it guesses from a hidden reference.
+
+    Two branches on the fused features stand for what the teacher computes from a
+    pair: `difference` for its feature difference, `reference` for its reference map.
+
+    Attributes:
+      config: every setting.
+    """
+
+    config: StudentConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        distorted: Float[Array, "B H W 3"],
+        *,
+        train: bool = False,
+        noise: NoiseConfig | None = None,
+    ) -> NetworkOutput:
+        """z of each picture, higher is better.
+
+        Args:
+          distorted: in [0, 1].
+          train: dropout (rng `dropout`), batch statistics of the batch, and noise.
+          noise: what disturbs the network in training (rng `noise`); None nothing.
+
+        Raises:
+          InputError: if the pictures are too small for the trunk.
+        """
+        config, dtype = self.config, jnp.dtype(self.config.dtype)
+        noise = noise if train else None
+        pictures = mjnd(distorted, config.jnd)
+        if noise is not None:
+            pictures = noise_pictures(self.make_rng("noise"), pictures, noise)
+        taps = _trunk(config)(pictures, train=train)
+        h = self._neck(taps, train=train)
+        if noise is not None:
+            h = noise_features(self.make_rng("noise"), h, noise)
+
+        difference = self._branch(h, "difference", train=train)
+        of_reference = self._branch(h, "reference", train=train)
+        # The map that is compared with the teacher's keeps every token.
+        kept = difference
+        if noise is not None:
+            kept = drop_tokens(self.make_rng("noise"), kept, noise.token_dropout)
+        encoded, decoded = Transformer(
+            heads=config.heads,
+            layers=config.layers,
+            expansion=config.expansion,
+            dropout=config.dropout,
+            embedding_grid=config.embedding_grid,
+            dtype=dtype,
+            name="transformer",
+        )(kept, of_reference, train=train)
+
+        features = {
+            "difference": difference,
+            "reference": of_reference,
+            "encoded": encoded,
+            "decoded": decoded,
+            "pooled": average_pool(decoded),
+        }
+        if config.semantic:
+            semantic = nn.Dense(config.width, dtype=dtype, name="semantic")
+            features["semantic"] = semantic(average_pool(taps[-1]))
+        seen = [features[name] for name in ("pooled", "semantic") if name in features]
+        head = QualityHead(
+            config.width, config.bins, config.dropout, dtype, name="head"
+        )
+        z, logits = head(jnp.concatenate(seen, axis=-1), train=train)
+        return NetworkOutput(z, logits, features)
+
+    def _neck(self, taps: list[Array], *, train: bool) -> Float[Array, "B n m D"]:
+        """Taps fused at 1/16; with a convolutional trunk, attended over as well."""
+        config = self.config
+        h = MultiResolutionFusion(
+            config.width,
+            level=NECK_LEVEL,
+            dtype=jnp.dtype(config.dtype),
+            name="neck",
+        )(taps)
+        if config.trunk == "efficientvit":  # attends inside its own blocks
+            return h
+        attention = map_attention(config, name="attention")
+        return h if attention is None else h + attention(h, train=train)
+
+    def _branch(
+        self, h: Float[Array, "B n m D"], name: str, *, train: bool
+    ) -> Float[Array, "B n m D"]:
+        dtype = jnp.dtype(self.config.dtype)
+        for i in range(2):
+            unit = DepthwiseSeparableConv(dtype=dtype, name=f"{name}_dsc_{i}")
+            h = unit(h, train=train)
+        return h
+
+
+def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
+    dtype = jnp.dtype(config.dtype)
+    if config.trunk == "mobilenet_v1":
+        return MobileNetV1(
+            frozen_blocks=config.frozen_blocks, dtype=dtype, name="trunk"
+        )
+    return EfficientViT(
+        stochastic_depth=config.stochastic_depth,
+        attention=config.attention,
+        heads=config.heads,
+        key_dim=config.attention_key_dim,
+        kernels=config.attention_kernels,
+        window=config.attention_window,
+        grid=config.attention_grid,
+        dtype=dtype,
+        name="trunk",
+    )
