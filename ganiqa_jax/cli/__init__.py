@@ -1,0 +1,106 @@
+"""`ganiqa`: the command line. One module a group of commands, assembled here.
+
+Exit status: 0 done, 1 an error of ours (with its traceback), 2 a setting, path or
+data that cannot be used, 3 finished but some inputs failed, 5 damaged data or
+checkpoint, 130 interrupted, with what was done so far kept.
+"""
+
+import inspect
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import tyro
+
+from ganiqa_jax import __version__
+from ganiqa_jax.cli import demo, evaluate, score, synthesize, train
+from ganiqa_jax.types import GanIqaError
+
+_DESCRIPTION = (
+    "Image quality of generated pictures; scores are in [0, 1], higher is better.\n\n"
+    "  ganiqa score pictures/ --model runs/student --out scores.jsonl\n"
+    "  ganiqa COMMAND --help"
+)
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "score": score.score,
+    "compare": score.compare,
+    "eval": evaluate.evaluate,
+    "demo": demo.demo,
+    "synthesize": synthesize.synthesize,
+    "train": train.train,
+    "distill": train.distill,
+}
+
+# These read a configuration file before they know their flags, and parse themselves.
+SELF_PARSING: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train.train,
+    "distill": train.distill,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      arguments: without the program's name; None takes those of the process.
+
+    Returns:
+      The exit status.
+
+    Raises:
+      SystemExit: from the parser: 0 after `--help`, 2 for wrong usage.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _run(arguments)
+        sys.stdout.flush()
+    except GanIqaError as error:
+        _complain(str(error), error)
+        return error.exit_status
+    except KeyboardInterrupt as error:
+        _complain("Interrupted.", error)
+        return 130
+    except BrokenPipeError:
+        # Who read our output has left; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 130
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    name, *rest = arguments or ["--help"]
+    if name == "--version":
+        print(f"ganiqa {__version__}")
+    elif name in SELF_PARSING:
+        SELF_PARSING[name](rest)
+    elif name in COMMANDS:
+        tyro.cli(COMMANDS[name], prog=f"ganiqa {name}", args=rest)
+    else:
+        _overview(arguments or ["--help"])
+
+
+def _overview(arguments: list[str]) -> None:
+    """Help on all commands, a line each; or the error that there is no such one."""
+    app = tyro.extras.SubcommandApp()
+    for name, command in COMMANDS.items():
+
+        def brief() -> None:
+            pass
+
+        brief.__doc__ = inspect.cleandoc(command.__doc__ or "").partition("\n")[0]
+        app.command(name=name)(brief)
+    app.cli(prog="ganiqa", description=_DESCRIPTION, args=arguments)
+
+
+def _complain(message: str, error: BaseException) -> None:
+    lines = [message, *getattr(error, "__notes__", ())]
+    print("ganiqa:", " ".join(" ".join(lines).split()), file=sys.stderr)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -7,7 +7,6 @@ memory does not grow with their number.
 """
 
 import functools
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -81,8 +80,8 @@ class Scorer:
     """Scores pictures (student) or pairs (teacher) with one model.
 
     A score is the mean over a picture's crops of z, times the deviation plus the
-    mean of the training scores, clipped to [0, 1]; higher is better. `mos` is the
-    clipped score on the named scale, `low + score * (high - low)`.
+    mean of the training scores, clipped to [0, 1]; higher is better. `mos` is that
+    clipped score on the card's scale; `sigma` is of the crops, before clipping.
 
     Attributes:
       card: role, preprocessing and scale of the model.
@@ -117,14 +116,7 @@ class Scorer:
     @functools.cached_property
     def model_sha(self) -> str:
         """Twelve hex digits over the names and values of all arrays."""
-        digest = hashlib.sha256()
-        leaves = jax.tree_util.tree_leaves_with_path(self._variables)
-        for path, leaf in leaves:
-            array = np.asarray(leaf)
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()[:12]
+        return release.model_sha(self._variables)
 
     def header(self) -> RowsHeader:
         """What a file of this scorer's rows says of all of them."""
@@ -272,11 +264,11 @@ class Scorer:
         status, error = loaded.status, loaded.error
         score = sigma = mos = None
         if status == "ok":
-            scores = job.z.astype(np.float64) * scale.std + scale.mean
-            if np.isfinite(scores).all():
-                score = float(np.clip(scores.mean(), 0.0, 1.0))
-                sigma = float(scores.std()) if len(scores) > 1 else None
-                mos = scale.low + score * (scale.high - scale.low)
+            z = job.z.astype(np.float64)
+            if np.isfinite(z).all():
+                score = float(scale.to_score(z.mean()))
+                sigma = float(z.std() * scale.std) if len(z) > 1 else None
+                mos = float(scale.to_mos(score))
             else:
                 status = "nonfinite"
                 error = "The network's value is not a finite number."

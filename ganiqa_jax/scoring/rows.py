@@ -156,7 +156,7 @@ def open_rows(path: Path | None, header: RowsHeader) -> Iterator[RowWriter]:
     if path is None:
         yield _start(_print, ".jsonl", header)
         return
-    kind = _suffix(path)
+    kind = kind_of(path)
     part = path.with_name(path.name + ".part")
     with _naming(path):
         if path.is_dir():
@@ -204,7 +204,7 @@ def read_header(path: Path) -> RowsHeader | None:
     Raises:
       InputError: if the header is of another version, or no header.
     """
-    if _suffix(path) == ".csv":
+    if kind_of(path) == ".csv":
         beside = _sidecar(path)
         if not beside.exists():
             return None
@@ -221,6 +221,18 @@ def read_header(path: Path) -> RowsHeader | None:
         return RowsHeader(**values)
     except (TypeError, KeyError) as error:
         raise InputError(f"{path}: header: {error}") from error
+
+
+def kind_of(path: Path) -> str:
+    """`.jsonl` or `.csv`, also of a `.part`.
+
+    Raises:
+      InputError: if the name ends otherwise.
+    """
+    name = path.with_suffix("") if path.suffix == ".part" else path
+    if name.suffix not in (".jsonl", ".csv"):
+        raise InputError(f"{path}: a file of rows ends in .jsonl or .csv.")
+    return name.suffix
 
 
 def _start(send: Callable[[str], None], kind: str, header: RowsHeader) -> RowWriter:
@@ -302,7 +314,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and values of each record, the header of JSON lines included."""
-    csv_file = _suffix(path) == ".csv"
+    csv_file = kind_of(path) == ".csv"
     partial = path.suffix == ".part"
     try:
         # Not read_text: it would turn the carriage returns of a name into newlines.
@@ -351,10 +363,3 @@ def _load_json(line: str, path: Path, number: int) -> dict[str, Any]:
 
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".header.json")
-
-
-def _suffix(path: Path) -> str:
-    name = path.with_suffix("") if path.suffix == ".part" else path
-    if name.suffix not in (".jsonl", ".csv"):
-        raise InputError(f"{path}: a file of rows ends in .jsonl or .csv.")
-    return name.suffix
