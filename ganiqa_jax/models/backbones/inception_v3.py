@@ -8,9 +8,11 @@ of 2015.
 from typing import Any, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
 from ganiqa_jax.models.conv import Conv
 from ganiqa_jax.types import InputError
 
@@ -72,28 +74,26 @@ class InceptionV3(nn.Module):
             y = self._mixed(y, name, _block_35(pool))
             levels.append(y)
         maps = [jnp.concatenate(levels, axis=-1)]
-        if self.taps == "single":
-            return maps
-        y = self._mixed_3(y)
-        for number, inner in ((4, 128), (5, 160), (6, 160), (7, 192)):
-            y = self._mixed(y, f"mixed_{number}", _block_17(inner))
-        maps.append(y)
-        maps.append(self._mixed_8(y))
-        return maps
+        if self.taps == "multi":
+            y = self._mixed_3(y)
+            for number, inner in ((4, 128), (5, 160), (6, 160), (7, 192)):
+                y = self._mixed(y, f"mixed_{number}", _block_17(inner))
+            maps.extend([y, self._mixed_8(y)])
+        return [jax.lax.stop_gradient(m) for m in maps]
 
     def _stem(self, x: Array) -> Array:
         y = self._conv(x, "conv", (3, 3, 32), stride=2, padding=0)
         y = self._conv(y, "conv_1", (3, 3, 32), padding=0)
         y = self._conv(y, "conv_2", (3, 3, 64))
-        y = nn.max_pool(y, (3, 3), strides=(2, 2))
+        y = max_pool(y)
         y = self._conv(y, "conv_3", (1, 1, 80))
         y = self._conv(y, "conv_4", (3, 3, 192), padding=0)
-        return nn.max_pool(y, (3, 3), strides=(2, 2))
+        return max_pool(y)
 
     def _mixed(self, x: Array, name: str, branches: dict[str, Branch]) -> Array:
         outputs = []
         for branch, chain in branches.items():
-            y = _average_pool(x) if branch == "tower_2" else x
+            y = average_pool(x) if branch == "tower_2" else x
             outputs.append(self._chain(y, name, branch, chain))
         return jnp.concatenate(outputs, axis=-1)
 
@@ -101,7 +101,7 @@ class InceptionV3(nn.Module):
         conv = self._conv(x, "mixed_3_conv", (3, 3, 384), stride=2, padding=0)
         tower = self._chain(x, "mixed_3", "tower", ((1, 1, 64), (3, 3, 96)))
         tower = self._conv(tower, "mixed_3_tower_conv_2", (3, 3, 96), 2, 0)
-        pool = nn.max_pool(x, (3, 3), strides=(2, 2))
+        pool = max_pool(x)
         return jnp.concatenate([conv, tower, pool], axis=-1)
 
     def _mixed_8(self, x: Array) -> Array:
@@ -110,7 +110,7 @@ class InceptionV3(nn.Module):
         chain = ((1, 1, 192), (1, 7, 192), (7, 1, 192))
         other = self._chain(x, "mixed_8", "tower_1", chain)
         other = self._conv(other, "mixed_8_tower_1_conv_3", (3, 3, 192), 2, 0)
-        pool = nn.max_pool(x, (3, 3), strides=(2, 2))
+        pool = max_pool(x)
         return jnp.concatenate([tower, other, pool], axis=-1)
 
     def _chain(self, x: Array, block: str, branch: str, chain: Branch) -> Array:
@@ -140,10 +140,3 @@ class InceptionV3(nn.Module):
             name=name,
         )
         return nn.relu(conv(x))
-
-
-def _average_pool(x: Array) -> Array:
-    """3x3, stride 1; padded cells do not count."""
-    return nn.avg_pool(
-        x, (3, 3), strides=(1, 1), padding="SAME", count_include_pad=False
-    )

@@ -41,9 +41,9 @@ class MobileNetV1(nn.Module):
     """Feature maps at 1/8, 1/16 and 1/32.
 
     Attributes:
-      frozen_blocks: the stem and blocks 1 to this number live in `frozen`, and
-        gradients stop after them.
-      frozen: all of it lives in `frozen`.
+      frozen_blocks: the stem and blocks 1 to this number live in `frozen`, and no
+        gradient enters them; 0 trains everything.
+      frozen: all of it lives in `frozen`; no gradient enters.
       fixed_statistics: trainable blocks keep the loaded batch-norm statistics.
       taps: `multi` returns three maps, `single` the first alone.
       classes: outputs of the ImageNet head, returned last; 0 leaves it out.
@@ -72,10 +72,9 @@ class MobileNetV1(nn.Module):
             )
         y = self._unit(x * 2 - 1, 0, "conv1", STEM, stride=2, train=train)
         maps = []
-        last = TAPS[0] if self.taps == "single" else len(BLOCKS)
+        shallow = self.taps == "single" and not self.classes
+        last = TAPS[0] if shallow else len(BLOCKS)
         for block, (channels, stride) in enumerate(BLOCKS[:last], start=1):
-            if block == self.frozen_blocks + 1 and self.frozen_blocks:
-                y = jax.lax.stop_gradient(y)
             y = self._unit(
                 y,
                 block,
@@ -90,13 +89,20 @@ class MobileNetV1(nn.Module):
             )
             if block in TAPS:
                 maps.append(y)
-        if self.frozen_blocks >= last:
-            maps = [jax.lax.stop_gradient(m) for m in maps]
-        if self.classes:
-            pooled = jnp.mean(y, axis=(1, 2), keepdims=True)
-            head = Conv(self.classes, bias=True, frozen=self.frozen, name="conv_preds")
-            maps.append(head(pooled)[:, 0, 0])
-        return maps
+        maps = maps[:1] if self.taps == "single" else maps
+        return [*maps, self._head(y)] if self.classes else maps
+
+    def _head(self, y: Array) -> Array:
+        """Class scores before the softmax."""
+        pooled = jnp.mean(y, axis=(1, 2), keepdims=True)
+        head = Conv(
+            self.classes,
+            bias=True,
+            frozen=self.frozen,
+            dtype=self.dtype,
+            name="conv_preds",
+        )
+        return head(pooled)[:, 0, 0]
 
     def _unit(
         self,
@@ -110,6 +116,7 @@ class MobileNetV1(nn.Module):
         depthwise: bool = False,
         train: bool,
     ) -> Array:
+        frozen = self.frozen or (self.frozen_blocks > 0 and block <= self.frozen_blocks)
         unit = ConvNorm(
             features,
             kernel=(kernel, kernel),
@@ -118,12 +125,13 @@ class MobileNetV1(nn.Module):
             depthwise=depthwise,
             activation="relu6",
             epsilon=EPSILON,
-            frozen=self.frozen or block <= self.frozen_blocks != 0,
+            frozen=frozen,
             fixed_statistics=self.fixed_statistics,
             dtype=self.dtype,
             name=name,
         )
-        return unit(x, train=train)
+        y = unit(x, train=train)
+        return jax.lax.stop_gradient(y) if frozen else y
 
 
 def same_padding(sides: tuple[int, ...], kernel: int, stride: int) -> Pads:
