@@ -6,10 +6,11 @@ score does not depend on its neighbours. Rows come in the order of the pictures,
 memory does not grow with their number.
 """
 
+import contextlib
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +156,7 @@ class Scorer:
             functools.partial(load_picture, picture, name_of(picture, index), rules)
             for index, picture in enumerate(pictures)
         )
-        return map(self._row, self._jobs(loads))
+        return self._rows(self._jobs(loads))
 
     def compare_iter(
         self,
@@ -177,7 +178,7 @@ class Scorer:
         Raises:
           InputError: at once, if the model takes no references.
         """
-        return map(self._row, self._pair_jobs(pairs, on_size_mismatch))
+        return self._rows(self._pair_jobs(pairs, on_size_mismatch))
 
     def crop_z_pairs(
         self, pairs: Iterable[tuple[Source, Source]]
@@ -225,7 +226,7 @@ class Scorer:
 
     def _pair_jobs(
         self, pairs: Iterable[tuple[Source, Source]], on_size_mismatch: SizeMismatch
-    ) -> Iterator["_Job"]:
+    ) -> Generator["_Job", None, None]:
         self._need("teacher")
         rules = LoadRules(self.card.preprocessing, self._max_pixels, on_size_mismatch)
         loads = (
@@ -236,7 +237,9 @@ class Scorer:
         )
         return self._jobs(loads)
 
-    def _jobs(self, loads: Iterable[Callable[[], Loaded]]) -> Iterator["_Job"]:
+    def _jobs(
+        self, loads: Iterable[Callable[[], Loaded]]
+    ) -> Generator["_Job", None, None]:
         preprocessing = self.card.preprocessing
         crops = preprocessing.points * (2 if preprocessing.mirror else 1)
         pictures = -(-self.batch_size // crops)
@@ -258,6 +261,11 @@ class Scorer:
 
     def _run(self, inputs: tuple[np.ndarray, ...]) -> Array:
         return self._forward(self._variables, *shard_batch(inputs, self._mesh))
+
+    def _rows(self, jobs: Generator["_Job", None, None]) -> Iterator[ScoreRow]:
+        with contextlib.closing(jobs):
+            for job in jobs:
+                yield self._row(job)
 
     def _row(self, job: "_Job") -> ScoreRow:
         loaded, scale = job.loaded, self.card.scale
