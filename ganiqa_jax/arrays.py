@@ -1,0 +1,125 @@
+"""Trees of arrays by name: flat names, hashes of bits, and safetensors files.
+
+The name of an array is its path in the tree, joined by "/".
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ganiqa_jax.rundir import disk_full
+from ganiqa_jax.types import IntegrityError
+
+blake2b = functools.partial(hashlib.blake2b, digest_size=16)
+"""The hash of every record of integrity."""
+
+
+def by_name(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by name, in the order of `jax.tree.leaves`.
+
+    Raises:
+      ValueError: if two leaves have one name, as of keys that contain "/".
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in leaves
+    }
+    if len(named) != len(leaves):
+        raise ValueError("Two arrays of the tree have the same path.")
+    return named
+
+
+def nested(named: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested dict of arrays that have names; of trees of dicts the inverse."""
+    tree: dict[str, Any] = {}
+    for name, leaf in named.items():
+        *parents, last = name.split("/")
+        inner = functools.reduce(lambda t, key: t.setdefault(key, {}), parents, tree)
+        inner[last] = leaf
+    return tree
+
+
+def fingerprint(array: np.ndarray) -> list[Any]:
+    """Type, shape and hash of an array's bits, as JSON values."""
+    digest = blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return [str(array.dtype), list(array.shape), digest.hexdigest()]
+
+
+def first_difference(stored: Any, expected: Any) -> str:
+    """Names the first array that two trees do not share by name, shape and type.
+
+    Args:
+      stored: a tree, or arrays by name.
+      expected: the same; shapes without values will do.
+
+    Returns:
+      One phrase with both shapes, or an empty string if there is no difference.
+    """
+    there, wanted = by_name(stored), by_name(expected)
+    for name, leaf in wanted.items():
+        if name not in there:
+            return f"array {name} {_kind(leaf)} is missing"
+        if _kind(there[name]) != _kind(leaf):
+            return f"array {name} is {_kind(there[name])}, expected {_kind(leaf)}"
+    for name in there:
+        if name not in wanted:
+            return f"array {name} {_kind(there[name])} is not expected"
+    return ""
+
+
+def write_arrays(path: Path, tree: Mapping[str, Any]) -> str:
+    """Writes a nested dict of arrays as safetensors, at once or not at all.
+
+    Returns:
+      The sha256 of the file, in hex.
+
+    Raises:
+      GanIqaError: if the disk is full; an earlier file stays.
+    """
+    from safetensors.numpy import save as encode
+
+    data = encode(
+        {name: np.asarray(leaf, order="C") for name, leaf in by_name(tree).items()}
+    )
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise disk_full(error, path) from error
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_arrays(path: Path, sha256: str) -> dict[str, Any]:
+    """Reads what `write_arrays` wrote.
+
+    Raises:
+      IntegrityError: if the file is missing or has another sha256.
+    """
+    from safetensors.numpy import load as decode
+
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing; fetch or make it again.") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise IntegrityError(
+            f"{path} is damaged: its sha256 is not the recorded one. Fetch or make it "
+            "again."
+        )
+    return nested(decode(data))
+
+
+def _kind(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"
