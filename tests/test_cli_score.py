@@ -1,0 +1,251 @@
+"""The commands score and compare, as a user runs them."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_models import fake_model
+from PIL import Image
+
+from ganiqa_jax import cli, release
+from ganiqa_jax.scoring.rows import read_header, read_rows
+
+# The command line with a model of one parameter in place of a trained one: the
+# folder's name says which.
+LAUNCH = """
+import sys
+from pathlib import Path
+from ganiqa_jax import release
+from fake_models import fake_model
+release.load_model = lambda folder: fake_model(Path(folder).name)
+from ganiqa_jax.cli import main
+sys.exit(main())
+"""
+
+
+def start(*arguments, cwd, **options):
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parent),
+        "JAX_PLATFORMS": "cpu",
+        "COLUMNS": "200",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def run_process(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capfd):
+    """The same without a process of its own: status, standard output and error."""
+
+    def call(*arguments, stdin=""):
+        text = io.TextIOWrapper(io.BytesIO(stdin.encode()))
+        monkeypatch.setattr(sys, "stdin", text)
+        try:
+            status = cli.main(list(map(str, arguments)))
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("GANIQA_XLA_FLAGS", "off")
+    monkeypatch.setattr(release, "load_model", lambda path: fake_model(path.name))
+    handler = signal.getsignal(signal.SIGTERM)
+    with warnings.catch_warnings():
+        yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures, the second of them cut short."""
+    (tmp_path / "pictures").mkdir()
+    for seed, name in enumerate("abc"):
+        save(tmp_path / "pictures" / f"{name}.png", seed)
+    broken = tmp_path / "pictures" / "b.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    return tmp_path
+
+
+def save(path, seed, side=24):
+    pixels = np.random.default_rng(seed).integers(0, 200, (side, side, 3), np.uint8)
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["score", "pictures", "-m", "student", "--crops", "3"], "crops"),
+        (["score", "pictures"], "--model"),
+        (["scores"], "score, compare"),
+        (["score", "empty", "-m", "student"], "No pictures in empty"),
+        (["score", "nowhere", "-m", "student"], "nowhere"),
+        (["score", "pictures", "-m", "student", "-o", "rows.parquet"], ".jsonl"),
+        (["score", "pictures", "-m", "student", "--batch-size", "0"], "batch_size"),
+        (["score", "pictures", "-m", "teacher"], "use compare"),
+        (["score", "pictures", "-m", "student", "-o", "taken.csv"], "taken.csv"),
+    ],
+)
+def test_wrong_usage_ends_with_status_2_and_says_why(run, folder, arguments, says):
+    (folder / "empty").mkdir()
+    (folder / "taken.csv").mkdir()
+    status, stdout, stderr = run(*arguments)
+    assert (status, stdout) == (2, "")
+    assert says in stderr
+
+
+def test_the_program_itself_ends_with_those_statuses(folder):
+    (folder / "empty").mkdir()
+    for name, flag, expected in (
+        ("pictures", "--colour", 2),
+        ("empty", "--json", 2),
+        ("pictures", "--json", 3),
+    ):
+        status, stdout, stderr = run_process(
+            "score", name, "-m", "student", flag, cwd=folder
+        )
+        assert status == expected
+        assert "Traceback" not in stderr
+        assert stdout.count('"ok"') == (2 if expected == 3 else 0)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_broken_file_costs_its_own_score_alone(run, folder, suffix):
+    out = folder / "new" / f"rows{suffix}"
+    status, stdout, stderr = run(
+        "score", "pictures", "--model", "student", "--out", out
+    )
+    assert (status, stdout) == (3, "")
+    rows = read_rows(out)
+    assert [row.path for row in rows] == [f"pictures/{name}.png" for name in "abc"]
+    assert [row.status for row in rows] == ["ok", "decode_error", "ok"]
+    header = read_header(out)
+    assert header and (header.model, header.scale) == ("fake", "ten")
+    assert "higher is better" in stderr and "2 ok, 1 decode_error" in stderr
+    assert "1 of 3 inputs have no score" in stderr.splitlines()[-1]
+    assert sorted(path.name for path in out.parent.iterdir()) == sorted(
+        {out.name, *([f"{out.name}.header.json"] if suffix == ".csv" else [])}
+    )
+
+
+def test_on_error_fail_ends_at_the_first_and_keeps_the_rows(run, folder):
+    status, _, stderr = run(
+        "score", "pictures", "-m", "student", "-o", "r.csv", "--on-error", "fail"
+    )
+    assert status == 3
+    assert "b.png" in stderr.splitlines()[-1]
+    assert not (folder / "r.csv").exists()
+    rows = read_rows(folder / "r.csv.part")
+    assert [row.status for row in rows] == ["ok", "decode_error"]
+
+
+def test_scores_are_printed_for_people_and_for_programs(run, folder):
+    (folder / "pictures" / "b.png").unlink()
+    status, text, _ = run("score", "pictures", "-m", "student")
+    assert status == 0
+    assert [line.split()[-1] for line in text.splitlines()] == [
+        "pictures/a.png",
+        "pictures/c.png",
+    ]
+    status, lines, stderr = run(
+        "score", "-", "-m", "student", "--json", stdin="pictures/a.png\n"
+    )
+    header, row = map(json.loads, lines.splitlines())
+    assert header["header"]["direction"] == "higher_better"
+    assert f"{row['score']:.4f}" == text.split()[0]
+    assert "1 ok" in stderr
+
+
+def test_names_that_are_no_text_come_through(run, folder):
+    name = os.fsencode(folder / "pictures") + b"/n\xff\n\x1b[31m.png"
+    os.rename(folder / "pictures" / "b.png", name)
+    status, text, _ = run("score", "pictures", "-m", "student")
+    assert status == 3 and "\x1b" not in text and len(text.splitlines()) == 3
+    for out in ("r.csv", "r.jsonl"):
+        run("score", "pictures", "-m", "student", "-o", out)
+        paths = [os.fsencode(row.path) for row in read_rows(folder / out)]
+        assert os.path.relpath(name, os.fsencode(folder)) in paths
+
+
+def test_compare_writes_the_reference_and_refuses_unequal_sizes(run, folder):
+    for name in "ac":
+        save(folder / "clean" / f"{name}.png", 9)
+    save(folder / "clean" / "b.png", 9)
+    save(folder / "pictures" / "b.png", 1, side=30)
+    arguments = ["compare", "--ref", "clean", "--dist", "pictures", "-m", "teacher"]
+    status, _, _ = run(*arguments, "-o", "r.jsonl")
+    assert status == 3
+    rows = read_rows(folder / "r.jsonl")
+    assert [row.reference for row in rows] == [f"clean/{name}.png" for name in "abc"]
+    assert [row.status for row in rows] == ["ok", "decode_error", "ok"]
+    status, _, _ = run(*arguments, "-o", "r.csv", "--on-size-mismatch", "resize-ref")
+    assert status == 0
+    assert read_rows(folder / "r.csv")[1].error == "warning: reference resized"
+
+
+def test_terminated_scoring_keeps_its_rows(folder):
+    many = folder / "many"
+    many.mkdir()
+    for number in range(4000):
+        os.link(folder / "pictures" / "a.png", many / f"{number:05}.png")
+    process = start(
+        "score", "many", "-m", "student", "-o", "r.jsonl", "--batch-size", "5",
+        cwd=folder,
+    )  # fmt: skip
+    part = folder / "r.jsonl.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.read_bytes().count(b"\n") > 3):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in stderr and "r.jsonl.part" in stderr
+    assert "Traceback" not in stderr
+    assert not (folder / "r.jsonl").exists()
+    rows = read_rows(part)
+    assert [Path(row.path).name for row in rows] == [
+        f"{number:05}.png" for number in range(len(rows))
+    ]
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours(folder):
+    process = start("score", *["pictures"], "-m", "student", cwd=folder)
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr and "Broken" not in stderr
+
+
+def test_help_teaches_by_examples(run):
+    status, text, _ = run("score", "--help")
+    assert status == 0
+    assert "ganiqa score pictures/ --model runs/student --out scores.jsonl" in text
+    status, text, _ = run("--help")
+    assert status == 0
+    for command in ("score", "compare", "train", "distill", "eval"):
+        assert command in text
+    assert run("--version")[1].startswith("ganiqa ")
