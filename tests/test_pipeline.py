@@ -1,6 +1,8 @@
 """The mixture's order, and the batches that tf.data makes of it."""
 
 import dataclasses
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -195,6 +197,8 @@ def test_processes_share_the_rows_evenly(mixture):
         np.testing.assert_array_equal(part.reference, whole.reference[own[:2]])
     with pytest.raises(InputError, match="4 rows with and 4 .* by 3 processes"):
         batches(mixture, steps=1, process_count=3)
+    with pytest.raises(InputError, match="steps=0"):
+        batches(mixture, steps=0)
     with pytest.raises(InputError, match="process_index=2 must be 0 to 1"):
         batches(mixture, steps=1, process_index=2, process_count=2)
 
@@ -256,3 +260,22 @@ def test_sources_that_cannot_play_their_role_are_refused(tmp_path):
         SourceData(pairs, "unlabelled_pairs", 1, pseudo={})
     with pytest.raises(InputError, match="no training pictures"):
         SourceData((), "pictures", 1)
+
+
+def test_an_unfinished_run_ends_when_python_does(tmp_path):
+    make_pictures(tmp_path, count=4, size=(1500, 1500))
+    script = f"""
+from pathlib import Path
+from ganiqa_jax.data.pipeline import Mixture, SourceData, batches
+from ganiqa_jax.data.records import Record
+paths = sorted(Path({str(tmp_path)!r}).glob("*.png"))
+records = tuple(Record(p.name, p, None, 0.5, p.name) for p in paths)
+mixture = Mixture((SourceData(records, "pictures", 8),), 32, seed=0, cache=False)
+unfinished = batches(mixture, steps=1000)
+next(unfinished)
+print("last line")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=90
+    )
+    assert (done.returncode, done.stdout) == (0, "last line\n"), done.stderr

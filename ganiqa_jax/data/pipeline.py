@@ -62,9 +62,15 @@ def batches(
       Batches of numpy arrays, pictures float32 in [0, 1].
 
     Raises:
-      InputError: if the rows cannot be shared evenly; while iterating, if a picture
-        cannot be read or does not have the size of its reference; names the file.
+      InputError: if the rows cannot be shared evenly or a number is out of range;
+        while iterating, if a picture cannot be read or does not have the size of
+        its reference; names the file.
     """
+    if start_step < 0 or steps < 1 or threads < 1:
+        raise InputError(
+            f"start_step={start_step}, steps={steps} and threads={threads} must be "
+            "at least 0, 1 and 1."
+        )
     slots = _share(mixture, process_index, process_count)
     plan(mixture, start_step + steps - 1)  # too long a run fails now, not after days
     numbers = range(start_step, start_step + steps)
