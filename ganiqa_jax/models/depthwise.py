@@ -75,8 +75,8 @@ def _shifted_backward(
     x, kernel = saved
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     return (
-        _input_gradient(grad, kernel, stride, padding, padded.shape, x.shape),
-        _kernel_gradient(grad, padded, kernel.shape, stride),
+        _input_gradient(grad, kernel, stride, padding, x),
+        _kernel_gradient(grad, padded, kernel, stride),
     )
 
 
@@ -99,19 +99,18 @@ def _slices(padded: Array, rows: int, columns: int, stride: int) -> list[Array]:
 
 
 def _sum_of_slices(padded: Array, kernel: Array, stride: int) -> Array:
+    """Sums in float32, as a convolution does, in the input's type at the end."""
     rows, columns, _, channels = kernel.shape
-    taps = kernel.reshape(rows * columns, 1, 1, 1, channels)
-    slices = _slices(padded, rows, columns, stride)
+    taps = kernel.astype(jnp.float32).reshape(rows * columns, 1, 1, 1, channels)
+    slices = [s.astype(jnp.float32) for s in _slices(padded, rows, columns, stride)]
     total = slices[0] * taps[0]
     for seen, tap in zip(slices[1:], taps[1:], strict=True):
         total = total + seen * tap
-    return total
+    return total.astype(padded.dtype)
 
 
-def _kernel_gradient(
-    grad: Array, padded: Array, shape: tuple[int, ...], stride: int
-) -> Array:
-    rows, columns = shape[:2]
+def _kernel_gradient(grad: Array, padded: Array, kernel: Array, stride: int) -> Array:
+    rows, columns = kernel.shape[:2]
     wide = grad.astype(jnp.float32)
     products = [s * wide for s in _slices(padded, rows, columns, stride)]
     zeros = [jnp.zeros((), jnp.float32)] * len(products)
@@ -122,24 +121,20 @@ def _kernel_gradient(
         (0, 1),
     )
     taps = jnp.stack([s.sum(axis=0) for s in sums])
-    return taps.reshape(shape).astype(padded.dtype)
+    return taps.reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _input_gradient(
-    grad: Array,
-    kernel: Array,
-    stride: int,
-    padding: Pads,
-    padded_shape: tuple[int, ...],
-    shape: tuple[int, ...],
+    grad: Array, kernel: Array, stride: int, padding: Pads, x: Array
 ) -> Array:
     # Spread the gradient to stride 1, then correlate with the flipped filter.
-    rows, columns = kernel.shape[:2]
     config = [(0, 0, 0)]
-    for axis, taps in ((1, rows), (2, columns)):
-        unseen = (padded_shape[axis] - taps) % stride
+    for axis, taps, around in zip((1, 2), kernel.shape[:2], padding, strict=True):
+        # Rows or columns at the end that no position of the filter reached.
+        unseen = (x.shape[axis] + sum(around) - taps) % stride
         config.append((taps - 1, taps - 1 + unseen, stride - 1))
     spread = jax.lax.pad(grad, jnp.zeros((), grad.dtype), [*config, (0, 0, 0)])
-    full = _sum_of_slices(spread, kernel[::-1, ::-1].astype(grad.dtype), 1)
+    full = _sum_of_slices(spread, kernel[::-1, ::-1], 1)
     (top, _), (left, _) = padding
-    return full[:, top : top + shape[1], left : left + shape[2]]
+    inside = full[:, top : top + x.shape[1], left : left + x.shape[2]]
+    return inside.astype(x.dtype)
