@@ -31,8 +31,9 @@ sys.exit(main())
 """
 
 
-def start(*arguments, cwd, **options):
+def start(*arguments, cwd, flags="", **options):
     environment = os.environ | {
+        "XLA_FLAGS": flags,
         "PYTHONPATH": str(Path(__file__).parent),
         "JAX_PLATFORMS": "cpu",
         "COLUMNS": "200",
@@ -48,8 +49,8 @@ def start(*arguments, cwd, **options):
     )
 
 
-def run_process(*arguments, cwd):
-    process = start(*arguments, cwd=cwd)
+def run_process(*arguments, cwd, **options):
+    process = start(*arguments, cwd=cwd, **options)
     stdout, stderr = process.communicate(timeout=120)
     return process.returncode, stdout, stderr
 
@@ -159,6 +160,21 @@ def test_on_error_fail_ends_at_the_first_and_keeps_the_rows(run, folder):
     assert not (folder / "r.csv").exists()
     rows = read_rows(folder / "r.csv.part")
     assert [row.status for row in rows] == ["ok", "decode_error"]
+
+
+def test_several_devices_share_a_batch_and_give_the_same_scores(run, folder):
+    run("score", "pictures", "-m", "student", "-o", "one.jsonl")
+    run_process(
+        *["score", "pictures", "-m", "student", "-o", "two.jsonl"],
+        *["--batch-size", "3"],
+        cwd=folder,
+        flags="--xla_force_host_platform_device_count=2",
+    )
+    one, two = (
+        [row.score or 0.0 for row in read_rows(folder / name)]
+        for name in ("one.jsonl", "two.jsonl")
+    )
+    np.testing.assert_allclose(one, two, atol=1e-6)
 
 
 def test_scores_are_printed_for_people_and_for_programs(run, folder):

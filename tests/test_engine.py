@@ -12,7 +12,7 @@ from fake_models import CROP, SCALE, FakeStudent, fake_model
 from PIL import Image
 
 from ganiqa_jax.release import Scale
-from ganiqa_jax.scoring import engine
+from ganiqa_jax.scoring import batching
 from ganiqa_jax.scoring.engine import Scorer
 from ganiqa_jax.scoring.find import find_pairs, find_pictures
 from ganiqa_jax.types import InputError
@@ -276,7 +276,7 @@ def test_a_batch_is_shared_evenly_by_the_devices():
 
 def test_device_time_is_counted(monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(engine.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(batching.time, "perf_counter", lambda: float(next(clock)))
     assert make_scorer().score(picture(0)).time_ms >= 1000
 
 

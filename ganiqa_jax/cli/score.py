@@ -192,9 +192,8 @@ def _summarise(
 ) -> None:
     card, header = scorer.card, scorer.header()
     counts = ", ".join(f"{number} {status}" for status, number in statuses.items())
-    rate = sum(statuses.values()) / seconds
     print(
-        f"{counts}; {rate:.1f} pictures/s. Model {card.name} ({header.model_sha}), "
+        f"{counts} in {seconds:.1f} s. Model {card.name} ({header.model_sha}), "
         f"score in [0, 1], higher is better; mos on {header.scale}, "
         f"{header.mos_low:g} to {header.mos_high:g}."
         + (f" Rows in {out}." if out else ""),

@@ -8,11 +8,8 @@ memory does not grow with their number.
 
 import contextlib
 import functools
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float64, UInt8
 
 from ganiqa_jax import release, steps
-from ganiqa_jax.mesh import data_mesh, replicate, shard_batch
+from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
+from ganiqa_jax.scoring.batching import Batches, Job, Run, load_ahead
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.find import find_pictures
 from ganiqa_jax.scoring.loading import (
@@ -40,11 +39,6 @@ from ganiqa_jax.scoring.rows import RowsHeader, ScoreRow
 from ganiqa_jax.types import InputError, Params
 
 __all__ = ["Scorer", "create_scorer", "find_pictures"]
-
-IN_FLIGHT = 2
-"""Batches on the device at a time: one computes while the next is packed."""
-
-Run = Callable[[tuple[np.ndarray, ...]], Array]
 
 
 def create_scorer(
@@ -109,10 +103,11 @@ class Scorer:
         self.card = card
         self._mesh = data_mesh(jax.local_devices())
         self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+        self._inputs = 2 if card.role == "teacher" else 1
         self._workers = workers
         self._max_pixels = max_pixels
         self._variables = replicate(variables, self._mesh)
-        self._forward = jax.jit(_forward(network, card.role))
+        self._network = network
 
     @functools.cached_property
     def model_sha(self) -> str:
@@ -226,7 +221,7 @@ class Scorer:
 
     def _pair_jobs(
         self, pairs: Iterable[tuple[Source, Source]], on_size_mismatch: SizeMismatch
-    ) -> Generator["_Job", None, None]:
+    ) -> Generator[Job, None, None]:
         self._need("teacher")
         rules = LoadRules(self.card.preprocessing, self._max_pixels, on_size_mismatch)
         loads = (
@@ -239,16 +234,17 @@ class Scorer:
 
     def _jobs(
         self, loads: Iterable[Callable[[], Loaded]]
-    ) -> Generator["_Job", None, None]:
+    ) -> Generator[Job, None, None]:
         preprocessing = self.card.preprocessing
         crops = preprocessing.points * (2 if preprocessing.mirror else 1)
         pictures = -(-self.batch_size // crops)
-        inputs = 2 if self.card.role == "teacher" else 1
-        batches = _Batches(self._run, self.batch_size, preprocessing.crop, inputs)
-        waiting: deque[_Job] = deque()
+        batches = Batches(
+            self._ready, self.batch_size, preprocessing.crop, self._inputs
+        )
+        waiting: deque[Job] = deque()
         # Enough is decoded ahead to fill the next batch while one is computed.
-        for loaded in _load_ahead(loads, self._workers, self._workers + 2 * pictures):
-            job = _Job(loaded)
+        for loaded in load_ahead(loads, self._workers, self._workers + 2 * pictures):
+            job = Job(loaded)
             waiting.append(job)
             batches.add(job)
             # Pictures that fail fill no batch; rows must not pile up behind them.
@@ -259,15 +255,29 @@ class Scorer:
         batches.finish()
         yield from waiting
 
-    def _run(self, inputs: tuple[np.ndarray, ...]) -> Array:
-        return self._forward(self._variables, *shard_batch(inputs, self._mesh))
+    def _ready(self) -> Run:
+        """The computation of a batch; compiles when first asked for."""
+        compiled = self._compiled
+        return lambda inputs: compiled(
+            self._variables, *shard_batch(inputs, self._mesh)
+        )
 
-    def _rows(self, jobs: Generator["_Job", None, None]) -> Iterator[ScoreRow]:
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., Array]:
+        side = self.card.preprocessing.crop
+        rows = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        shape = (self.batch_size, side, side, 3)
+        crops = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=rows)
+        forward = jax.jit(_forward(self._network, self.card.role))
+        inputs = [crops] * self._inputs
+        return forward.lower(self._variables, *inputs).compile()
+
+    def _rows(self, jobs: Generator[Job, None, None]) -> Iterator[ScoreRow]:
         with contextlib.closing(jobs):
             for job in jobs:
                 yield self._row(job)
 
-    def _row(self, job: "_Job") -> ScoreRow:
+    def _row(self, job: Job) -> ScoreRow:
         loaded, scale = job.loaded, self.card.scale
         status, error = loaded.status, loaded.error
         score = sigma = mos = None
@@ -298,117 +308,6 @@ class Scorer:
             error=error,
             reference=loaded.reference,
         )
-
-
-@dataclass
-class _Job:
-    """A picture on its way: what was loaded, and z of each crop as it comes."""
-
-    loaded: Loaded
-    z: np.ndarray = field(init=False)
-    missing: int = field(init=False)
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.missing = len(self.loaded.crops[0]) if self.loaded.crops else 0
-        self.z = np.full(self.missing, np.nan, np.float32)
-
-
-@dataclass
-class _Sent:
-    """A batch on the device: whose crops are in it, and when it went."""
-
-    z: Array
-    segments: list[tuple[_Job, int, int]]
-    rows: int
-    at: float
-
-
-class _Batches:
-    """Packs the crops of successive pictures into batches of one shape.
-
-    Args:
-      run: starts the computation of a batch; does not wait for it.
-      size: crops of a batch.
-      side: of a crop, pixels.
-      inputs: arrays the network takes.
-    """
-
-    def __init__(self, run: Run, size: int, side: int, inputs: int) -> None:
-        self._run = run
-        self._shape = (size, side, side, 3)
-        self._inputs = inputs
-        self._sent: deque[_Sent] = deque()
-        self._last_ready = 0.0
-        self._start_batch()
-
-    def add(self, job: _Job) -> None:
-        """Takes over a picture's crops; its `z` fills as batches come back."""
-        crops, job.loaded.crops = job.loaded.crops, ()
-        start = 0
-        while start < len(job.z):
-            room = self._shape[0] - self._filled
-            take = min(room, len(job.z) - start)
-            for buffer, source in zip(self._buffers, crops, strict=True):
-                buffer[self._filled : self._filled + take] = source[start:][:take]
-            self._segments.append((job, start, take))
-            self._filled += take
-            start += take
-            if take == room:
-                self._send()
-
-    def finish(self) -> None:
-        """Sends what is packed, and waits until every crop has its z."""
-        if self._filled:
-            self._send()
-        while self._sent:
-            self._collect()
-
-    def _start_batch(self) -> None:
-        # New memory for each: a device may still read that of the last one.
-        self._buffers = tuple(
-            np.zeros(self._shape, np.uint8) for _ in range(self._inputs)
-        )
-        self._segments: list[tuple[_Job, int, int]] = []
-        self._filled = 0
-
-    def _send(self) -> None:
-        at = time.perf_counter()
-        z = self._run(self._buffers)
-        self._sent.append(_Sent(z, self._segments, self._filled, at))
-        self._start_batch()
-        if len(self._sent) >= IN_FLIGHT:
-            self._collect()
-
-    def _collect(self) -> None:
-        sent = self._sent.popleft()
-        z = np.asarray(sent.z)
-        now = time.perf_counter()
-        share = (now - max(sent.at, self._last_ready)) / sent.rows
-        self._last_ready = now
-        row = 0
-        for job, start, take in sent.segments:
-            job.z[start : start + take] = z[row : row + take]
-            job.missing -= take
-            job.seconds += take * share
-            row += take
-
-
-def _load_ahead(
-    loads: Iterable[Callable[[], Loaded]], workers: int, ahead: int
-) -> Iterator[Loaded]:
-    """Results in order, with at most `ahead` of them begun before they are asked."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="ganiqa-decode")
-    pending = deque()
-    try:
-        for load in loads:
-            pending.append(pool.submit(load))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
