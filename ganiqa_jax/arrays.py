@@ -5,6 +5,8 @@ The name of an array is its path in the tree, joined by "/".
 
 import functools
 import hashlib
+import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +18,7 @@ import numpy as np
 from ganiqa_jax.rundir import disk_full
 from ganiqa_jax.types import IntegrityError
 
-blake2b = functools.partial(hashlib.blake2b, digest_size=16)
-"""The hash of every record of integrity."""
+_blake2b = functools.partial(hashlib.blake2b, digest_size=16)
 
 
 def by_name(tree: Any) -> dict[str, Any]:
@@ -48,8 +49,52 @@ def nested(named: Mapping[str, Any]) -> dict[str, Any]:
 
 def fingerprint(array: np.ndarray) -> list[Any]:
     """Type, shape and hash of an array's bits, as JSON values."""
-    digest = blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    digest = _blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return [str(array.dtype), list(array.shape), digest.hexdigest()]
+
+
+def file_hash(path: Path) -> str:
+    """Hash of the bytes of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _blake2b).hexdigest()
+
+
+def json_hash(values: Mapping[str, Any]) -> str:
+    """Hash of a JSON object in hex; the order of its fields does not matter."""
+    return _blake2b(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def pack(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One flat run of values for each type, in the order of the names.
+
+    For stores in which every array has a price of its own.
+    """
+    runs: dict[str, list[np.ndarray]] = {}
+    for array in named.values():
+        runs.setdefault(str(array.dtype), []).append(array.reshape(-1))
+    return {dtype: np.concatenate(pieces) for dtype, pieces in runs.items()}
+
+
+def unpack(
+    runs: Mapping[str, np.ndarray], record: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Takes the arrays out of the runs that `pack` made of them.
+
+    Args:
+      runs: type to values.
+      record: name to type, shape and hash, in the order in which they were packed.
+
+    Raises:
+      LookupError: if a run is missing.
+      ValueError: if a run is too short.
+    """
+    named: dict[str, np.ndarray] = {}
+    used = dict.fromkeys(runs, 0)
+    for name, (dtype, shape, _) in record.items():
+        begin = used[dtype]
+        used[dtype] = begin + math.prod(shape)
+        named[name] = runs[dtype][begin : used[dtype]].reshape(shape).copy()
+    return named
 
 
 def first_difference(stored: Any, expected: Any) -> str:

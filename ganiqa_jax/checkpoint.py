@@ -8,8 +8,6 @@ place and renamed when it is whole: what has a number for a name is complete.
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import re
@@ -22,12 +20,15 @@ import jax
 import numpy as np
 
 from ganiqa_jax.arrays import (
-    blake2b,
     by_name,
+    file_hash,
     fingerprint,
     first_difference,
+    json_hash,
     nested,
+    pack,
     read_arrays,
+    unpack,
     write_arrays,
 )
 from ganiqa_jax.rundir import disk_full, read_json, write_json
@@ -199,7 +200,7 @@ def _steps(folder: Path) -> list[int]:
 def _write_items(target: Path, items: Mapping[str, Mapping[str, Any]]) -> None:
     import orbax.checkpoint as ocp
 
-    arguments = {name: ocp.args.PyTreeSave(nested(items[name])) for name in items}
+    arguments = {item: ocp.args.PyTreeSave(pack(items[item])) for item in items}
     try:
         with _checkpointer() as orbax:
             orbax.save(target.absolute(), ocp.args.Composite(**arguments))
@@ -217,19 +218,22 @@ def _write_items(target: Path, items: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _read_items(
     source: Path, arrays: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays by name of each item, as its record in `arrays` says they lie."""
     import orbax.checkpoint as ocp
 
-    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
     arguments = {
         item: ocp.args.PyTreeRestore(
-            restore_args=nested(dict.fromkeys(names, as_numpy))
+            restore_args={
+                dtype: ocp.RestoreArgs(restore_type=np.ndarray)
+                for dtype, _, _ in record.values()
+            }
         )
-        for item, names in arrays.items()
+        for item, record in arrays.items()
     }
     with _checkpointer() as orbax:
-        trees = orbax.restore(source.absolute(), ocp.args.Composite(**arguments))
-    return {item: by_name(trees[item]) for item in arrays}
+        runs = orbax.restore(source.absolute(), ocp.args.Composite(**arguments))
+    return {item: unpack(runs[item], record) for item, record in arrays.items()}
 
 
 @contextlib.contextmanager
@@ -263,7 +267,7 @@ def _integrity(
         "format": FORMAT,
         "step": step,
         "files": {
-            path.relative_to(folder).as_posix(): [path.stat().st_size, _file_hash(path)]
+            path.relative_to(folder).as_posix(): [path.stat().st_size, file_hash(path)]
             for path in files
         },
         "arrays": {
@@ -271,14 +275,14 @@ def _integrity(
             for item, named in items.items()
         },
     }
-    return {**record, "digest": _record_hash(record)}
+    return {**record, "digest": json_hash(record)}
 
 
 def _read_integrity(folder: Path) -> dict[str, Any]:
     if not any(folder.iterdir()):
         raise IntegrityError("the folder is empty")
     record = read_json(folder / INTEGRITY)
-    if record.pop("digest", None) != _record_hash(record):
+    if record.pop("digest", None) != json_hash(record):
         raise IntegrityError(f"{INTEGRITY} is damaged")
     if record["format"] != FORMAT:
         raise IntegrityError(f"{INTEGRITY} is of another version of ganiqa_jax")
@@ -298,7 +302,7 @@ def _check_files(folder: Path, record: Mapping[str, Any], items: Any = _ITEMS) -
             raise IntegrityError(f"{name} is missing")
         if path.stat().st_size != size:
             raise IntegrityError(f"{name} has {path.stat().st_size} bytes, not {size}")
-        if _file_hash(path) != digest:
+        if file_hash(path) != digest:
             raise IntegrityError(f"{name} has other bytes than were written")
 
 
@@ -326,7 +330,7 @@ def _read_verified(folder: Path, items: tuple[str, ...]) -> dict[str, dict[str, 
         raise IntegrityError(f"cannot be read: {reason}") from error
     for item in items:
         for name, expected in arrays[item].items():
-            if name not in read[item] or fingerprint(read[item][name]) != expected:
+            if fingerprint(read[item][name]) != expected:
                 raise IntegrityError(f"array {name} has other bits than were saved")
     return read
 
@@ -364,7 +368,11 @@ def _put_in_place(partial: Path, target: Path) -> None:
     if target.exists():
         target.rename(replaced)
     partial.rename(target)
-    _sync_folder(target.parent)
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -388,20 +396,3 @@ def _prune(folder: Path, *, newest: int, keep: int) -> None:
             whole += number == newest or _is_whole(folder / str(number))
         else:
             shutil.rmtree(folder / str(number))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, blake2b).hexdigest()
-
-
-def _record_hash(record: Mapping[str, Any]) -> str:
-    return blake2b(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,6 @@ parts, `frozen.safetensors`. A released folder holds `card.json` and
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganiqa_jax import checkpoint
-from ganiqa_jax.arrays import by_name, first_difference, read_arrays, write_arrays
+from ganiqa_jax.arrays import (
+    by_name,
+    first_difference,
+    json_hash,
+    read_arrays,
+    write_arrays,
+)
 from ganiqa_jax.config import (
     Preprocessing,
     StudentConfig,
@@ -210,12 +215,7 @@ def _card_values(
     card: ModelCard, identity: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     values = {"format": FORMAT, **to_json(card), **(identity or {})}
-    return {**values, "digest": _digest(values)}
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return {**values, "digest": json_hash(values)}
 
 
 def _read_card(folder: Path) -> tuple[ModelCard, str | None]:
@@ -227,7 +227,7 @@ def _read_card(folder: Path) -> tuple[ModelCard, str | None]:
             f"model), and for {CARD} with checkpoints/ (a run directory)."
         )
     values = read_json(path)
-    if values.pop("digest", None) != _digest(values):
+    if values.pop("digest", None) != json_hash(values):
         raise IntegrityError(
             f"{path} is not as it was written; fetch the model again, or start its "
             "run again with --resume."

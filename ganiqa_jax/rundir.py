@@ -10,6 +10,7 @@ import errno
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import subprocess
@@ -68,7 +69,7 @@ def start(
         )
     if (workdir / CONFIG).exists():
         _check_same_run(workdir, config, split_hashes)
-    elif used:
+    elif used and {path.name for path in workdir.iterdir()} != {MANIFEST}:
         raise InputError(
             f"{workdir} has no {CONFIG}, so there is no run to resume; give another "
             "--workdir."
@@ -114,7 +115,7 @@ class MetricsLog:
         self._events = _event_writer(workdir) if tensorboard else None
         path = workdir / METRICS
         kept = [row for row in _rows(path) if row["step"] <= from_step]
-        _replace_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        _replace_text(path, "".join(_line(row) for row in kept))
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> "MetricsLog":
@@ -138,8 +139,7 @@ class MetricsLog:
           extra: more of the same, such as the speed.
         """
         values = {name: float(value) for name, value in {**metrics, **extra}.items()}
-        row = {"step": step, **{name: _plain(value) for name, value in values.items()}}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.write(_line({"step": step, **values}))
         self._file.flush()
         if self._events is not None:
             for name, value in values.items():
@@ -165,10 +165,7 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     path = workdir / METRICS
     if not path.exists():
         raise InputError(f"No {path}; {workdir} is no run directory that has trained.")
-    return [
-        {name: value if name == "step" else float(value) for name, value in row.items()}
-        for row in _rows(path)
-    ]
+    return list(_rows(path))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -224,8 +221,9 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _plain(value: float) -> float | str:
-    return value if abs(value) < float("inf") else str(value)
+def _line(row: Mapping[str, int | float]) -> str:
+    plain = {k: v if math.isfinite(v) else str(v) for k, v in row.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -236,14 +234,14 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         if number == len(lines) and not line.endswith("\n"):
             return  # cut short by a kill
         try:
-            row = json.loads(line)
-            if not isinstance(row.get("step"), int):
-                raise ValueError("no step")
-        except (ValueError, AttributeError) as error:
+            values = dict(json.loads(line))
+            step = int(values.pop("step"))
+            row = {name: float(value) for name, value in values.items()}
+        except (ValueError, TypeError, LookupError) as error:
             raise IntegrityError(
                 f"{path} is damaged in line {number}: {error}. Remove that line."
             ) from error
-        yield row
+        yield {"step": step, **row}
 
 
 def _event_writer(workdir: Path) -> Any:
