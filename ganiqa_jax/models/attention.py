@@ -70,7 +70,10 @@ class CascadedGroupAttention(nn.Module):
         if not self.mask_padding:
             x = _pad(x, *Windows(height, width, self.window).padding)
         windows = Windows(x.shape[1], x.shape[2], self.window)
-        bias = self._position_bias(windows)
+        side = self.window or self.grid
+        shape = (self.heads, side, side)
+        table = self.param("position_bias", nn.initializers.zeros, shape, jnp.float32)
+        bias = position_bias(table, windows.rows, windows.columns)
 
         outputs: list[Array] = []
         for g, group in enumerate(jnp.split(x, self.heads, axis=-1)):
@@ -97,28 +100,6 @@ class CascadedGroupAttention(nn.Module):
                 f"A {height}x{width} map is larger than the position table's "
                 f"grid={self.grid}; use smaller crops or a larger attention_grid."
             )
-
-    def _position_bias(self, windows: "Windows") -> Float[Array, "G N N"]:
-        """One learned number per head and pair of absolute row and column offsets.
-
-        The lookup is a product with one-hot offsets: its gradient is a product too,
-        where that of a gather is a scatter-add, slow and of undefined order on GPU.
-        """
-        side = self.window or self.grid
-        table = self.param(
-            "position_bias",
-            nn.initializers.zeros,
-            (self.heads, side, side),
-            jnp.float32,
-        )
-        rows, columns = (
-            _offset_one_hot(n, side) for n in (windows.rows, windows.columns)
-        )
-        bias = jnp.einsum(
-            "gab,apq,bxy->gpxqy", table, rows, columns, precision="highest"
-        )
-        cells = windows.rows * windows.columns
-        return bias.reshape(self.heads, cells, cells)
 
 
 class MultiHeadAttention(nn.Module):
@@ -208,6 +189,23 @@ def map_attention(
     if config.attention == "mhsa":
         return MapSelfAttention(heads=config.heads, dtype=dtype, name=name)
     return None
+
+
+def position_bias(
+    table: Float[Array, "G S S"], rows: int, columns: int
+) -> Float[Array, "G N N"]:
+    """Looks up a bias for every pair of the rows * columns cells of a window.
+
+    The lookup is a product with one-hot offsets: its gradient is a product too, where
+    that of a gather is a scatter-add, slow and of undefined order on GPU.
+
+    Args:
+      table: [g, a, b] is head g's bias between cells a rows and b columns apart.
+    """
+    heads, side = table.shape[:2]
+    down, across = _offset_one_hot(rows, side), _offset_one_hot(columns, side)
+    bias = jnp.einsum("gab,apq,bxy->gpxqy", table, down, across, precision="highest")
+    return bias.reshape(heads, rows * columns, rows * columns)
 
 
 class Windows(NamedTuple):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from ganiqa_jax.config import StudentConfig, TeacherConfig
 from ganiqa_jax.models.attention import MultiHeadAttention
 from ganiqa_jax.models.conv import BatchNorm, Conv
 
@@ -156,6 +157,19 @@ class Transformer(nn.Module):
             return table
         shape = (height, width, channels)
         return jax.image.resize(table, shape, "linear", antialias=False)
+
+
+def transformer(config: TeacherConfig | StudentConfig, *, name: str) -> Transformer:
+    """Encoder and decoder as a configuration asks for them."""
+    return Transformer(
+        heads=config.heads,
+        layers=config.layers,
+        expansion=config.expansion,
+        dropout=config.dropout,
+        embedding_grid=config.embedding_grid,
+        dtype=jnp.dtype(config.dtype),
+        name=name,
+    )
 
 
 class FeedForward(nn.Module):

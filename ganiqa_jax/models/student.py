@@ -16,7 +16,7 @@ from ganiqa_jax.image.noise import drop_tokens, noise_features, noise_pictures
 from ganiqa_jax.models.attention import map_attention
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
-from ganiqa_jax.models.conformer import DepthwiseSeparableConv, Transformer
+from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
 from ganiqa_jax.models.features import MultiResolutionFusion
 from ganiqa_jax.models.quality import QualityHead, average_pool
 from ganiqa_jax.types import NetworkOutput
@@ -70,15 +70,7 @@ class Student(nn.Module):
         kept = difference
         if noise is not None:
             kept = drop_tokens(self.make_rng("noise"), kept, noise.token_dropout)
-        encoded, decoded = Transformer(
-            heads=config.heads,
-            layers=config.layers,
-            expansion=config.expansion,
-            dropout=config.dropout,
-            embedding_grid=config.embedding_grid,
-            dtype=dtype,
-            name="transformer",
-        )(kept, of_reference, train=train)
+        encoded, decoded = transformer(config, name="transformer")(kept, of_reference, train=train)
 
         features = {
             "difference": difference,

@@ -16,7 +16,7 @@ from ganiqa_jax.models.attention import map_attention
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
-from ganiqa_jax.models.conformer import DepthwiseSeparableConv, Transformer
+from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
 from ganiqa_jax.models.features import MultiResolutionFusion
 from ganiqa_jax.models.quality import QualityHead, SemanticBranch, average_pool
 from ganiqa_jax.types import NetworkOutput
@@ -75,15 +75,7 @@ class Teacher(nn.Module):
         if config.dsc:
             pair = DepthwiseSeparableConv(dtype=dtype, name="dsc")(pair, train=train)
         difference, of_reference = jnp.split(pair, 2)
-        encoded, decoded = Transformer(
-            heads=config.heads,
-            layers=config.layers,
-            expansion=config.expansion,
-            dropout=config.dropout,
-            embedding_grid=config.embedding_grid,
-            dtype=dtype,
-            name="transformer",
-        )(difference, of_reference, train=train)
+        encoded, decoded = transformer(config, name="transformer")(difference, of_reference, train=train)
 
         features = {
             "difference": difference,

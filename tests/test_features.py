@@ -1,0 +1,99 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganiqa_jax.models.features import (
+    DISTILLED_MAPS,
+    FeatureAdapters,
+    MultiResolutionFusion,
+    resize_map,
+)
+
+TAPS = ((2, 6, 6, 5), (2, 3, 3, 7), (2, 2, 2, 9))
+
+
+def start(module, maps):
+    """Output and first variables, compiled as one."""
+    return jax.jit(lambda m: module.init_with_output(jax.random.key(1), m))(maps)
+
+
+def taps_of(key, shapes=TAPS):
+    keys = jax.random.split(key, len(shapes))
+    return [jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
+
+
+def test_a_single_tap_passes_one_convolution_alone(key):
+    tap = taps_of(key)[0]
+    out, variables = start(MultiResolutionFusion(4), [tap])
+    assert set(variables["params"]) == {"project_0"}
+    conv = variables["params"]["project_0"]
+    expected = tap @ conv["kernel"][0, 0] + conv["bias"][None, None, None, :]
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("level", "side"), [(0, 6), (1, 3)])
+@pytest.mark.parametrize("fusion", ["sum", "concat"])
+def test_takes_the_grid_of_its_level(level, side, fusion, key):
+    module = MultiResolutionFusion(4, fusion=fusion, level=level)
+    out, variables = start(module, taps_of(key))
+    assert out.shape == (2, side, side, 4)
+    assert ("level_weights" in variables["params"]) == (fusion == "sum")
+    assert ("mix" in variables["params"]) == (fusion == "concat")
+
+
+def test_level_weights_choose_between_levels(key):
+    chosen = 1
+    module = MultiResolutionFusion(4)
+    taps = taps_of(key)
+    params = start(module, taps)[1]["params"]
+    np.testing.assert_array_equal(params["level_weights"], 0)
+    params = {**params, "level_weights": 90 * jnp.eye(3)[chosen]}
+    fuse = jax.jit(lambda taps: module.apply({"params": params}, taps))
+    first = fuse(taps)
+    for other in range(3):
+        changed = [2 * t + 1 if i == other else t for i, t in enumerate(taps)]
+        moved = jnp.abs(fuse(changed) - first).max()
+        assert (moved > 1e-3) == (other == chosen)
+
+
+def test_every_level_is_normalised_before_the_sum(key):
+    module = MultiResolutionFusion(4)
+    taps = taps_of(key)
+    first, variables = start(module, taps)
+    louder = [taps[0], 1000 * taps[1], taps[2]]
+    second = jax.jit(module.apply)(variables, louder)
+    np.testing.assert_allclose(first, second, atol=1e-2)
+
+
+def test_reduces_by_average_pooling(key):
+    x = jax.random.normal(key, (1, 6, 4, 3))
+    pooled = x.reshape(1, 3, 2, 2, 2, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(resize_map(x, 3, 2), pooled, atol=1e-6)
+
+
+def test_reduces_odd_sides_by_the_area_covered():
+    x = jnp.arange(3.0).reshape(1, 3, 1, 1)
+    x = jnp.broadcast_to(x, (1, 3, 3, 1))
+    out = resize_map(x, 2, 2)[0, :, 0, 0]
+    np.testing.assert_allclose(out, [1 / 3, 5 / 3], atol=1e-6)
+
+
+def test_enlarges_bilinearly_between_cell_centres():
+    x = jnp.broadcast_to(jnp.array([0.0, 4.0])[None, :, None, None], (1, 2, 2, 1))
+    out = resize_map(x, 4, 4)[0, :, 0, 0]
+    np.testing.assert_allclose(out, [0, 1, 3, 4], atol=1e-6)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(0, 4), (6, 6)])
+def test_adapters_map_the_four_distilled_maps(width, expected, key):
+    maps = taps_of(key, ((1, 2, 2, 4),) * 4)
+    features = dict(zip(DISTILLED_MAPS, maps, strict=True))
+    features |= {"pooled": jnp.zeros((1, 4)), "semantic": jnp.zeros((1, 4))}
+    out, variables = start(FeatureAdapters(width), features)
+    assert set(out) == set(variables["params"]) == set(DISTILLED_MAPS)
+    dense = variables["params"]["encoded"]
+    assert dense["kernel"].shape == (4, expected)
+    np.testing.assert_allclose(
+        out["encoded"], features["encoded"] @ dense["kernel"], atol=1e-6
+    )
