@@ -25,14 +25,14 @@ DATA = os.environ.get("GANIQA_DATA", "data")
 def get_config() -> TeacherTrainConfig:
     return TeacherTrainConfig(
         seed=0,
-        steps=700,
+        steps=600,
         teacher=TeacherConfig(
             backbone="inception_v3",
             backbone_weights=f"{DATA}/weights/inception_v3_imagenet_folded_fp16.npz",
         ),
         data=DataConfig(
             sources=(
-                SourceConfig("sr4kiqa", f"{DATA}/sr4kiqa", "labelled_pairs", rows=6),
+                SourceConfig("sr4kiqa", f"{DATA}/sr4kiqa", "labelled_pairs", rows=5),
                 SourceConfig(
                     "synthetic", f"{DATA}/synthetic", "labelled_pairs", rows=4
                 ),

@@ -30,7 +30,8 @@ from ganiqa_jax.data import synthetic
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.report.page import PageRow, Panel, ResultRow, Section, write_page
 from ganiqa_jax.scoring import rows as score_rows
-from ganiqa_jax.scoring.engine import create_scorer, find_pictures
+from ganiqa_jax.scoring.engine import create_scorer
+from ganiqa_jax.scoring.find import find_pictures
 from ganiqa_jax.train import distill, train_teacher
 
 logger = logging.getLogger("ganiqa_jax")
@@ -161,10 +162,9 @@ def _data(out: Path, seed: int, role: Role) -> DataConfig:
 
 
 def make_pairs(out: Path, *, seed: int) -> Path:
-    """Writes the graded pairs, unless an earlier run did; returns their folder."""
+    """Writes the graded pairs, or finds them from before; returns their folder."""
     folder = out / "data"
-    photographs = synthetic.embedded_photographs(out / "photographs")
-    synthetic.write_pairs(photographs, folder, seed=seed, crop=192, per_picture=40)
+    synthetic.write_pairs(synthetic.embedded_photographs(), folder, seed=seed, crop=256)
     return folder
 
 

@@ -34,6 +34,7 @@ class Evaluation(NamedTuple):
       dataset: and `part` of it; `split` is the hash of the split it is a part of.
       n: pictures counted, of `contents` scenes or prompts; `failed` had no score.
       estimates: metric name to value and interval; scores and MOS in [0, 1].
+      fit_converged: False when the logistic fit behind `plcc_fitted` did not.
       difference: SRCC minus that of the predictions compared with, if any.
     """
 
@@ -47,6 +48,7 @@ class Evaluation(NamedTuple):
     contents: int
     failed: int
     estimates: dict[str, metrics.Estimate]
+    fit_converged: bool
     difference: metrics.Estimate | None
 
 
@@ -198,6 +200,7 @@ def _measure(
             for name, value in estimates.items()
             if isinstance(value, metrics.Estimate)
         },
+        "fit_converged": bool(estimates["fit_converged"]),
         "difference": difference,
     }
 

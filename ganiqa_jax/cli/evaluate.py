@@ -106,5 +106,7 @@ def _print_table(cells: list[tuple[str, str]], result) -> None:
         table.add_row(name, text)
     console = Console()
     console.print(table)
+    if not result.fit_converged:
+        console.print("The logistic fit did not converge; PLCC_FITTED is the raw PLCC.")
     if result.failed:
         console.print(f"{result.failed} pictures had no score and are not counted.")

@@ -13,6 +13,8 @@ from jaxtyping import Array, Float
 
 from ganiqa_jax.models.depthwise import Pads, depthwise_conv
 
+__all__ = ["BatchNorm", "Conv", "ConvNorm", "declare", "depthwise_conv", "pads"]
+
 Activation = Literal["relu", "relu6", "swish", "none"]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -21,7 +23,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "swish": nn.swish,
     "none": lambda x: x,
 }
-__all__ = ["BatchNorm", "Conv", "ConvNorm", "declare", "depthwise_conv", "pads"]
 
 _KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
@@ -37,15 +38,18 @@ def pads(padding: int | Sequence[Sequence[int]]) -> Pads:
 def declare(
     module: nn.Module, frozen: bool, name: str, init: Callable, shape: tuple[int, ...]
 ) -> Array:
-    """A float32 array of `params`, or of the collection the optimiser never sees."""
+    """A float32 array of `params`, or of the collection the optimiser never sees.
+
+    Variables read from a file may be NumPy arrays: the result is a JAX array anyway.
+    """
     if not frozen:
-        return module.param(name, init, shape, jnp.float32)
+        return jnp.asarray(module.param(name, init, shape, jnp.float32))
     variable = module.variable(
         "frozen",
         name,
         lambda: init(module.make_rng("params"), shape, jnp.float32),
     )
-    return variable.value
+    return jnp.asarray(variable.value)
 
 
 class Conv(nn.Module):
@@ -130,7 +134,8 @@ class BatchNorm(nn.Module):
         mean = self.variable(home, "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable(home, "var", jnp.ones, shape, jnp.float32)
         if fixed or not train:
-            return self._apply(x, scale, bias, mean.value, var.value)
+            fixed_mean, fixed_var = jnp.asarray(mean.value), jnp.asarray(var.value)
+            return self._apply(x, scale, bias, fixed_mean, fixed_var)
         wide = x.astype(jnp.float32)
         batch_mean = jnp.mean(wide, axis=(0, 1, 2))
         batch_var = jnp.mean(jnp.square(wide), axis=(0, 1, 2)) - jnp.square(batch_mean)
