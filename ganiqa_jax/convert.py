@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from ganiqa_jax.errors import InputError, IntegrityError
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
-from ganiqa_jax.types import InputError, IntegrityError
 
 Arrays = dict[str, np.ndarray]
 

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
 from ganiqa_jax.models.conv import Conv, ConvNorm
-from ganiqa_jax.types import InputError
 
 MINIMUM_SIDE = 75
 EPSILON = 1e-3

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.models.conv import Conv, ConvNorm
 from ganiqa_jax.models.depthwise import Pads
-from ganiqa_jax.types import InputError
 
 EPSILON = 1e-3
 STEM = 24
