@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ganiqa_jax.errors import IntegrityError
 from ganiqa_jax.rundir import disk_full
-from ganiqa_jax.types import IntegrityError
 
 _blake2b = functools.partial(hashlib.blake2b, digest_size=16)
 

@@ -31,8 +31,8 @@ from ganiqa_jax.arrays import (
     unpack,
     write_arrays,
 )
+from ganiqa_jax.errors import InputError, IntegrityError
 from ganiqa_jax.rundir import disk_full, read_json, write_json
-from ganiqa_jax.types import InputError, IntegrityError
 
 logger = logging.getLogger("ganiqa_jax")
 

@@ -16,10 +16,10 @@ from ganiqa_jax import metrics
 from ganiqa_jax.data import catalog
 from ganiqa_jax.data.records import Record, read_split, split_hash
 from ganiqa_jax.data.sources import split_path
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.progress import track
 from ganiqa_jax.scoring.engine import create_scorer
 from ganiqa_jax.scoring.rows import ScoreRow
-from ganiqa_jax.types import InputError
 
 Part = Literal["train", "validation", "test", "all"]
 COLUMNS = ("name", "content", "kind", "mos", "score", "sigma", "status")

@@ -16,7 +16,7 @@ import numpy as np
 from jax._src import xla_bridge  # the only place that tells if a backend has started
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 # scipy.stats takes most of a second to import, so functions import it where needed.
 

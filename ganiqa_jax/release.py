@@ -5,6 +5,7 @@ parts, `frozen.safetensors`. A released folder holds `card.json` and
 `weights.safetensors`, whose sha256 is in the card.
 """
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -25,15 +26,11 @@ from ganiqa_jax.arrays import (
     read_arrays,
     write_arrays,
 )
-from ganiqa_jax.config import (
-    Preprocessing,
-    StudentConfig,
-    TeacherConfig,
-    from_json,
-    to_json,
-)
+from ganiqa_jax.config import Preprocessing, StudentConfig, TeacherConfig
+from ganiqa_jax.config_json import from_json, to_json
+from ganiqa_jax.errors import InputError, IntegrityError
 from ganiqa_jax.rundir import read_json, write_json
-from ganiqa_jax.types import InputError, IntegrityError, Params
+from ganiqa_jax.types import Params
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
@@ -127,7 +124,7 @@ class LoadedModel(NamedTuple):
     Attributes:
       network: `Teacher` or `Student`.
       variables: its collections `params`, `batch_stats` and `frozen` (those of them
-        that it has), as host arrays: the averaged weights of the training run.
+        that it has), on the default device: the averaged weights of the run.
       card: what it is.
     """
 
@@ -165,7 +162,7 @@ def save_model(
       IntegrityError: if the arrays are not those of the card's network.
     """
     variables = {name: tree for name, tree in variables.items() if tree}
-    _check_arrays(build_network(network_card), variables, network_card, folder)
+    _check_arrays(variables, network_card, folder)
     folder.mkdir(parents=True, exist_ok=True)
     sha256 = write_arrays(folder / WEIGHTS, variables)
     identity = {"weights_sha256": sha256, "model_sha": model_sha(variables)}
@@ -187,18 +184,18 @@ def load_model(folder: Path) -> LoadedModel:
         _, average = checkpoint.restore_ema(folder)
         variables = {**average, **checkpoint.load_frozen(folder)}
     variables = {name: tree for name, tree in variables.items() if tree}
-    network = build_network(card)
-    _check_arrays(network, variables, card, folder)
-    return LoadedModel(network, variables, card)
+    _check_arrays(variables, card, folder)
+    variables = jax.tree.map(jnp.asarray, variables)
+    return LoadedModel(build_network(card.config), variables, card)
 
 
-def build_network(card: ModelCard) -> nn.Module:
-    """The network that a card describes, without arrays."""
+def build_network(config: TeacherConfig | StudentConfig) -> nn.Module:
+    """The network that a configuration describes, without arrays."""
     from ganiqa_jax.models import Student, Teacher
 
-    if isinstance(card.config, TeacherConfig):
-        return Teacher(card.config)
-    return Student(card.config)
+    if isinstance(config, TeacherConfig):
+        return Teacher(config)
+    return Student(config)
 
 
 def model_sha(variables: Mapping[str, Params]) -> str:
@@ -255,19 +252,22 @@ def _card_from(values: dict[str, Any]) -> ModelCard:
 
 
 def _check_arrays(
-    network: nn.Module,
-    variables: Mapping[str, Params],
-    card: ModelCard,
-    folder: Path,
+    variables: Mapping[str, Params], card: ModelCard, folder: Path
 ) -> None:
     """Compares names, shapes and types with those that the network would make."""
-    side = card.preprocessing.crop
-    picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    pictures = [picture] * (2 if card.role == "teacher" else 1)
-    made = jax.eval_shape(network.init, {"params": jax.random.key(0)}, *pictures)
-    difference = first_difference(variables, dict(made))
+    wanted = _shapes(card.config, card.preprocessing.crop)
+    difference = first_difference(dict(variables), wanted)
     if difference:
         raise IntegrityError(
             f"The arrays of {folder} are not those of the network in its {CARD}: "
             f"{difference}."
         )
+
+
+@functools.lru_cache(maxsize=8)  # tracing a large network takes seconds
+def _shapes(config: TeacherConfig | StudentConfig, side: int) -> dict[str, Any]:
+    """Shapes and types of a network's variables for pictures of this side."""
+    picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    pictures = [picture] * (2 if isinstance(config, TeacherConfig) else 1)
+    network = build_network(config)
+    return dict(jax.eval_shape(network.init, {"params": jax.random.key(0)}, *pictures))

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ganiqa_jax.config import DistillConfig, TeacherTrainConfig, config_hash, to_json
-from ganiqa_jax.types import GanIqaError, InputError, IntegrityError
+from ganiqa_jax.config import DistillConfig, TeacherTrainConfig
+from ganiqa_jax.config_json import config_hash, to_json
+from ganiqa_jax.errors import GanIqaError, InputError, IntegrityError
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"

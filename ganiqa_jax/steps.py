@@ -16,9 +16,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ganiqa_jax import losses, optim
 from ganiqa_jax.config import DistillWeights, NoiseConfig, OptimConfig, TeacherWeights
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.image.crops import joint_augment
 from ganiqa_jax.image.noise import jitter_labels
-from ganiqa_jax.types import Batch, InputError, Metrics, NetworkOutput, Params
+from ganiqa_jax.types import Batch, Metrics, NetworkOutput, Params
 
 DISTILLED_MAPS = ("difference", "reference", "encoded", "decoded")
 MATCHED_STATISTICS = ("difference", "encoded")

@@ -29,11 +29,12 @@ from ganiqa_jax.data.sources import (
     split_hashes,
     write_splits,
 )
+from ganiqa_jax.errors import InputError, NonFiniteError
 from ganiqa_jax.models import Student, Teacher
 from ganiqa_jax.models.features import FeatureAdapters
 from ganiqa_jax.progress import track
 from ganiqa_jax.pseudo import PseudoLabels, pseudo_labels
-from ganiqa_jax.types import Batch, InputError, NonFiniteError, Params
+from ganiqa_jax.types import Batch, Params
 
 if TYPE_CHECKING:
     from ganiqa_jax.data.pipeline import Mixture

@@ -1,4 +1,4 @@
-"""Shapes, containers and errors that every other module shares.
+"""Shapes and containers that every other module shares.
 
 Dimension letters in annotations: B batch rows, P rows of a batch that have a
 reference (always its first P rows), H W height and width, C channels, N tokens
@@ -14,34 +14,6 @@ Params = Mapping[str, Any]
 """A nested dict of arrays: the inner dict of one linen collection."""
 
 Metrics = dict[str, Array]
-
-
-class GanIqaError(Exception):
-    """Base of the errors that a user can mend.
-
-    Attributes:
-      exit_status: what the command line ends with when it meets this error.
-    """
-
-    exit_status = 1
-
-
-class InputError(GanIqaError, ValueError):
-    """A setting, a path or data that the user gave cannot be used."""
-
-    exit_status = 2
-
-
-class IntegrityError(GanIqaError):
-    """Stored data or a checkpoint is damaged, incomplete or of another model."""
-
-    exit_status = 5
-
-
-class NonFiniteError(GanIqaError):
-    """Training met losses or gradients that are not finite too often in a row."""
-
-    exit_status = 1
 
 
 class Batch(NamedTuple):

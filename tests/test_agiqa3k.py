@@ -7,7 +7,7 @@ from PIL import Image
 
 from ganiqa_jax.data import agiqa3k
 from ganiqa_jax.data.records import split_by_content
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 
 @pytest.mark.parametrize("flat", [False, True])

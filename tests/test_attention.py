@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.models.attention import (
     CascadedGroupAttention,
     MultiHeadAttention,
     Windows,
     position_bias,
 )
-from ganiqa_jax.types import InputError
 
 
 def small(**changes):

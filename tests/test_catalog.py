@@ -4,7 +4,7 @@ import pytest
 from fixtures import make_agiqa3k, make_sr4kiqa
 
 from ganiqa_jax.data import catalog
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 
 @pytest.mark.parametrize(

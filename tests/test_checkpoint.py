@@ -21,7 +21,7 @@ import optax
 import pytest
 
 from ganiqa_jax import arrays, checkpoint
-from ganiqa_jax.types import GanIqaError, InputError, IntegrityError
+from ganiqa_jax.errors import GanIqaError, InputError, IntegrityError
 
 
 class State(NamedTuple):
@@ -335,7 +335,7 @@ PROGRAM = """
     from pathlib import Path
     import numpy as np
     from ganiqa_jax import checkpoint
-    from ganiqa_jax.types import GanIqaError
+    from ganiqa_jax.errors import GanIqaError
     from test_checkpoint import make_state
     workdir = Path(sys.argv[1])
 """

@@ -8,12 +8,8 @@ from pathlib import Path
 import pytest
 
 from ganiqa_jax import demo
-from ganiqa_jax.config import (
-    DistillConfig,
-    TeacherTrainConfig,
-    from_json,
-    to_json,
-)
+from ganiqa_jax.config import DistillConfig, TeacherTrainConfig
+from ganiqa_jax.config_json import from_json, to_json
 from ganiqa_jax.data.catalog import MOS_SCALES, READERS
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))

@@ -11,11 +11,11 @@ import pytest
 from fake_models import CROP, SCALE, FakeStudent, fake_model
 from PIL import Image
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.release import Scale
 from ganiqa_jax.scoring import batching
 from ganiqa_jax.scoring.engine import Scorer
 from ganiqa_jax.scoring.find import find_pairs, find_pictures
-from ganiqa_jax.types import InputError
 
 
 def make_scorer(role="student", *, points=5, scale=SCALE, batch_size=4, **options):

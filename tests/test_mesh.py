@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ganiqa_jax import mesh
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 KNOWN = importlib.metadata.version("jaxlib").startswith(mesh.FLAG_VERSIONS)
 
@@ -48,7 +48,7 @@ def test_rows_are_spread_and_the_rest_is_replicated():
         import jax, numpy as np
         from jax.sharding import AxisType, PartitionSpec
         from ganiqa_jax import mesh
-        from ganiqa_jax.types import InputError
+        from ganiqa_jax.errors import InputError
         four = mesh.data_mesh()
         assert four.shape == {"data": 4} and four.axis_types == (AxisType.Auto,)
         batch = (np.arange(16.0).reshape(8, 2), np.zeros((0, 2)), np.arange(4))

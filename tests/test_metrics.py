@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from ganiqa_jax import metrics
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 # Few distinct values, so that ties are common.
 tied = st.integers(3, 25).flatmap(

@@ -13,7 +13,7 @@ from PIL import Image
 from ganiqa_jax.data import sr4kiqa
 from ganiqa_jax.data.pipeline import Mixture, SourceData, batches, plan
 from ganiqa_jax.data.records import Record
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 
 def make_pictures(folder, *, count, content="p", size=(40, 40)):

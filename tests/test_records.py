@@ -14,7 +14,7 @@ from ganiqa_jax.data.records import (
     split_hash,
     write_split,
 )
-from ganiqa_jax.types import InputError, IntegrityError
+from ganiqa_jax.errors import InputError, IntegrityError
 
 FRACTIONS = [(0.7, 0.1, 0.2), (0.8, 0.0, 0.2), (1.0, 0.0, 0.0), (0.98, 0.01, 0.01)]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.metrics import Estimate
 from ganiqa_jax.report.page import (
     PageRow,
@@ -18,7 +19,6 @@ from ganiqa_jax.report.page import (
     thumbnail_uri,
     write_page,
 )
-from ganiqa_jax.types import InputError
 
 EVIL = "<script>alert(1)</script>.png"
 

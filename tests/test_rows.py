@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.rows import (
     COLUMNS,
     RowsHeader,
@@ -16,7 +17,6 @@ from ganiqa_jax.scoring.rows import (
     read_header,
     read_rows,
 )
-from ganiqa_jax.types import InputError
 
 HEADER = RowsHeader(
     model="m",

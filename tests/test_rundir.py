@@ -17,9 +17,9 @@ from ganiqa_jax.config import (
     OptimConfig,
     SourceConfig,
     TeacherTrainConfig,
-    from_json,
 )
-from ganiqa_jax.types import GanIqaError, InputError, IntegrityError
+from ganiqa_jax.config_json import from_json
+from ganiqa_jax.errors import GanIqaError, InputError, IntegrityError
 
 SOURCE = SourceConfig("synthetic", "pairs", "labelled_pairs", rows=2)
 CONFIG = TeacherTrainConfig(

@@ -6,7 +6,7 @@ from fixtures import make_sr4kiqa
 from PIL import Image
 
 from ganiqa_jax.data import sr4kiqa
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 
 def test_reads_pairs_with_upscaler_and_factor(tmp_path):

@@ -22,9 +22,10 @@ from ganiqa_jax.config import (
     TeacherConfig,
     TeacherWeights,
 )
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student, Teacher
 from ganiqa_jax.models.features import FeatureAdapters
-from ganiqa_jax.types import Batch, InputError, NetworkOutput
+from ganiqa_jax.types import Batch, NetworkOutput
 
 SIDE = 64
 NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))

@@ -16,7 +16,7 @@ import tyro
 
 from ganiqa_jax import __version__
 from ganiqa_jax.cli import demo, evaluate, score, synthesize, train
-from ganiqa_jax.types import GanIqaError
+from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
     "Image quality of generated pictures; scores are in [0, 1], higher is better.\n\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import tyro
 
-from ganiqa_jax.types import GanIqaError
+from ganiqa_jax.errors import GanIqaError
 
 if TYPE_CHECKING:
     from ganiqa_jax.scoring.engine import Scorer

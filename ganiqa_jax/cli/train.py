@@ -10,7 +10,7 @@ from typing import Annotated, Generic, TypeVar
 import tyro
 
 from ganiqa_jax.config import DistillConfig, TeacherTrainConfig
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 Config = TypeVar("Config", TeacherTrainConfig, DistillConfig)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ganiqa_jax.data import agiqa3k, sr4kiqa, synthetic
 from ganiqa_jax.data.records import Record
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 READERS: Mapping[str, Callable[[Path], list[Record]]] = {
     "agiqa3k": agiqa3k.read_records,

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 Distortion = Callable[[Pixels, int, np.random.Generator], Pixels]

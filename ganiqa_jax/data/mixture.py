@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from ganiqa_jax.config import Role
 from ganiqa_jax.data.records import Record
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 GIB = 2**30
 _ORDER, _CROP = 0, 1  # what a stream of random numbers is for

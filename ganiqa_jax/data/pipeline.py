@@ -16,13 +16,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ganiqa_jax.data.mixture import Mixture, PlannedRow, SourceData, plan, planned_row
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import (
     DecodeError,
     decode_picture,
     reflect_to,
     resize_short_side,
 )
-from ganiqa_jax.types import Batch, InputError
+from ganiqa_jax.types import Batch
 
 # Both are read when tensorflow is loaded, which otherwise fills the terminal.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ganiqa_jax.types import InputError, IntegrityError
+from ganiqa_jax.errors import InputError, IntegrityError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ganiqa_jax.data.records import (
     split_hash,
     write_split,
 )
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 
 class Source(NamedTuple):

@@ -19,7 +19,7 @@ from ganiqa_jax.data.records import (
     read_table,
     score_in,
 )
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 SCALE_NAME = "SR4KIQA MOS"
 MOS_RANGE = (1.0, 5.0)

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from ganiqa_jax.data.distortions import DISTORTIONS, LEVELS, distort
 from ganiqa_jax.data.records import Record
-from ganiqa_jax.types import InputError, IntegrityError
+from ganiqa_jax.errors import InputError, IntegrityError
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 _POSITIONS = {
     1: ((0.5, 0.5),),

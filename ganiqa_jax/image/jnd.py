@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ganiqa_jax.config import JndConfig
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 SMALLEST_SIDE = 3
 """A border of two reflected pixels needs three."""

@@ -15,8 +15,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from ganiqa_jax.config import StudentConfig, TeacherConfig
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.models.conv import BatchNorm, Conv
-from ganiqa_jax.types import InputError
 
 MASKED = -1e9
 """Score of a key that is padding; its softmax weight is exactly 0 in float32."""

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.metrics import Estimate
 from ganiqa_jax.scoring.decode import DecodeError, decode_picture
-from ganiqa_jax.types import InputError
 
 THUMBNAIL_SIDE = 160
 THUMBNAIL_QUALITY = 82

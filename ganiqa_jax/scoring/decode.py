@@ -31,8 +31,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.image.crops import test_boxes
-from ganiqa_jax.types import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 

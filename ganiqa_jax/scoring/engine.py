@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float64, UInt8
 
 from ganiqa_jax import release, steps
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
 from ganiqa_jax.scoring.batching import Batches, Job, Run, load_ahead
 from ganiqa_jax.scoring.decode import MAX_PIXELS
@@ -36,7 +37,7 @@ from ganiqa_jax.scoring.loading import (
     name_of,
 )
 from ganiqa_jax.scoring.rows import RowsHeader, ScoreRow
-from ganiqa_jax.types import InputError, Params
+from ganiqa_jax.types import Params
 
 __all__ = ["Scorer", "create_scorer", "find_pictures"]
 

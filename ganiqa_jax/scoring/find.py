@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import SUFFIXES
-from ganiqa_jax.types import InputError
 
 Pair = tuple[Path, Path]
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from ganiqa_jax.types import InputError
+from ganiqa_jax.errors import InputError
 
 SCHEMA = 1
 

@@ -1,0 +1,163 @@
+"""Settings of the input layer and of the two networks."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ganiqa_jax.errors import InputError
+
+Backbone = Literal["inception_resnet_v2", "inception_v3", "mobilenet_v1"]
+Trunk = Literal["mobilenet_v1", "efficientvit"]
+Attention = Literal["cga", "mhsa", "none"]
+ComputeDtype = Literal["float32", "bfloat16"]
+
+
+def require(holds: bool, message: str) -> None:
+    """Raises `InputError` with the message unless the condition holds."""
+    if not holds:
+        raise InputError(message + ".")
+
+
+def _check_network(config: "TeacherConfig | StudentConfig") -> None:
+    require(
+        config.width % config.heads == 0,
+        f"width={config.width} is not divisible by heads={config.heads}",
+    )
+    require(
+        config.attention != "cga" or len(config.attention_kernels) == config.heads,
+        f"attention_kernels has {len(config.attention_kernels)} entries "
+        f"for heads={config.heads}",
+    )
+    require(0 <= config.dropout < 1, "dropout must lie in [0, 1)")
+    for name in ("width", "heads", "layers", "expansion", "embedding_grid"):
+        require(getattr(config, name) > 0, f"{name} must be positive")
+    for name in ("bins", "attention_window"):
+        require(getattr(config, name) >= 0, f"{name} must not be negative")
+
+
+@dataclass(frozen=True)
+class JndConfig:
+    """The minimum just-noticeable-difference picture of the input layer.
+
+    Attributes:
+      form: which JND model: Yang et al. 2005, or Wu et al. 2017.
+      strength: lambda, the share of the JND that is taken away; 0 turns it off.
+    """
+
+    form: Literal["yang", "wu2017"] = "yang"
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.strength >= 0, "jnd.strength must not be negative")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The full-reference network.
+
+    Attributes:
+      backbone: the frozen feature extractor.
+      backbone_weights: path of its ImageNet weights (.npz); None leaves a seeded
+        random start.
+      taps: `multi` takes three resolutions (1/8, 1/16, 1/32), `single` the 1/8
+        level alone (for Inception-ResNet-v2: mixed_5b and block35 2 to 10).
+      fusion: how the projected levels join: learned weighted sum, or concat.
+      width: D, model width.
+      heads: attention heads of the encoder, the decoder and CGA.
+      layers: encoder and decoder blocks.
+      expansion: hidden width of the feed-forward parts over D.
+      dropout: rate in encoder, decoder and semantic branch.
+      attention: what stands between projection and difference.
+      attention_window: side of a CGA window in cells; 0 is global.
+      attention_key_dim: query and key channels of a CGA head.
+      attention_kernels: depthwise kernel on the queries, one per head.
+      attention_grid: largest grid side of a global position-bias table.
+      dsc: depthwise separable convolution on difference and reference.
+      embedding_grid: side of the learned position table.
+      semantic: the semantic branch on the deepest level.
+      bins: score bins of the soft-label head; 0 leaves that head out.
+      jnd: the input layer.
+      dtype: compute type; parameters, softmax, norms and losses stay float32.
+    """
+
+    backbone: Backbone = "inception_resnet_v2"
+    backbone_weights: str | None = None
+    taps: Literal["multi", "single"] = "multi"
+    fusion: Literal["sum", "concat"] = "sum"
+    width: int = 128
+    heads: int = 4
+    layers: int = 1
+    expansion: int = 4
+    dropout: float = 0.1
+    attention: Attention = "cga"
+    attention_window: int = 0
+    attention_key_dim: int = 16
+    attention_kernels: tuple[int, ...] = (7, 5, 3, 3)
+    attention_grid: int = 35
+    dsc: bool = True
+    embedding_grid: int = 21
+    semantic: bool = True
+    bins: int = 10
+    jnd: JndConfig = JndConfig()
+    dtype: ComputeDtype = "float32"
+
+    def __post_init__(self) -> None:
+        _check_network(self)
+        require(
+            not (self.semantic and self.taps == "single"),
+            "semantic=True needs taps='multi': the branch reads the deepest level",
+        )
+
+    @classmethod
+    def iqa_conformer(cls, **overrides: Any) -> "TeacherConfig":
+        """The predecessor: IQA-Conformer, Conde et al. 2022, arXiv:2204.12819."""
+        predecessor = cls(
+            taps="single",
+            attention="none",
+            dsc=False,
+            semantic=False,
+            bins=0,
+            jnd=JndConfig(strength=0.0),
+        )
+        return dataclasses.replace(predecessor, **overrides)
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The light no-reference network. Fields as in `TeacherConfig`, and:
+
+    Attributes:
+      trunk: the feature extractor; its pointwise and depthwise convolutions train.
+      trunk_weights: path of ImageNet weights of `mobilenet_v1` (.npz).
+      frozen_blocks: leading MobileNetV1 blocks that stay as loaded (the stem goes
+        with them); gradients stop there, which makes a step on CPU much cheaper.
+      stochastic_depth: rate of dropped residual branches in the trunk.
+    """
+
+    trunk: Trunk = "efficientvit"
+    trunk_weights: str | None = None
+    frozen_blocks: int = 0
+    width: int = 128
+    heads: int = 4
+    layers: int = 1
+    expansion: int = 2
+    dropout: float = 0.2
+    stochastic_depth: float = 0.1
+    attention: Attention = "cga"
+    attention_window: int = 7
+    attention_key_dim: int = 16
+    attention_kernels: tuple[int, ...] = (7, 5, 3, 3)
+    attention_grid: int = 35
+    embedding_grid: int = 14
+    semantic: bool = True
+    bins: int = 10
+    jnd: JndConfig = JndConfig()
+    dtype: ComputeDtype = "float32"
+
+    def __post_init__(self) -> None:
+        _check_network(self)
+        require(0 <= self.frozen_blocks <= 13, "frozen_blocks must be 0 to 13")
+        require(
+            self.frozen_blocks == 0 or self.trunk == "mobilenet_v1",
+            "frozen_blocks needs trunk='mobilenet_v1'",
+        )

@@ -1,0 +1,218 @@
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganiqa_jax.config import NoiseConfig, StudentConfig
+from ganiqa_jax.errors import InputError
+from ganiqa_jax.models import Student
+
+SIDE = 64
+TINY = StudentConfig(
+    trunk="mobilenet_v1",
+    width=8,
+    heads=2,
+    expansion=1,
+    dropout=0.0,
+    attention_window=3,
+    attention_key_dim=4,
+    attention_kernels=(3, 3),
+    embedding_grid=4,
+    bins=3,
+)
+
+
+def shapes_of(config, side=SIDE):
+    picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    init = Student(config).init_with_output
+    return jax.eval_shape(init, jax.random.key(0), picture)
+
+
+def count(tree):
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+@functools.cache
+def random_variables(config):
+    """Every array at random, so that no zero start hides a path."""
+    generator = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = path[-1].key
+        if name in ("scale", "var"):
+            return jnp.ones(leaf.shape)
+        spread = math.sqrt(2 / math.prod(leaf.shape[:-1])) if name == "kernel" else 0.1
+        return jnp.asarray(generator.normal(0, spread, leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes_of(config)[1])
+
+
+@functools.cache
+def pictures():
+    return jax.random.uniform(jax.random.key(3), (2, SIDE, SIDE, 3))
+
+
+@functools.cache
+def runner(config, train, noise):
+    def run(key):
+        return Student(config).apply(
+            random_variables(config),
+            pictures(),
+            train=train,
+            noise=noise,
+            rngs={"dropout": key, "noise": key},
+            mutable=["batch_stats"] if train else [],
+        )[0]
+
+    return jax.jit(run)
+
+
+def test_parts_have_the_sizes_of_the_design():
+    output, variables = shapes_of(StudentConfig(), side=224)
+    sizes = {name: count(part) for name, part in variables["params"].items()}
+    trunk = sizes.pop("trunk")
+    assert 2.13e6 < trunk < 2.18e6
+    assert sizes == {
+        "neck": (64 + 128 + 192) * 128 + 3 * 128 + 3 * 256 + 3,
+        "difference_dsc_0": 18_048,
+        "difference_dsc_1": 18_048,
+        "reference_dsc_0": 18_048,
+        "reference_dsc_1": 18_048,
+        "transformer": 14 * 14 * 128 + 255_360 + 321_664,
+        "semantic": 192 * 128 + 128,
+        "head": 33_025 + 128 * 10 + 10,
+    }
+    assert 2.88e6 < trunk + sum(sizes.values()) < 2.96e6
+    shapes = {name: value.shape for name, value in output.features.items()}
+    grid = (1, 14, 14, 128)
+    assert shapes == {
+        **dict.fromkeys(("difference", "reference", "encoded", "decoded"), grid),
+        "pooled": (1, 128),
+        "semantic": (1, 128),
+    }
+    assert output.z.shape == (1,) and output.logits.shape == (1, 10)
+
+
+@pytest.mark.parametrize(("side", "grid"), [(192, 12), (256, 16), (75, 5)])
+@pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
+def test_maps_are_at_a_sixteenth(trunk, side, grid):
+    config = dataclasses.replace(TINY, trunk=trunk)
+    output, _ = shapes_of(config, side=side)
+    assert output.features["difference"].shape == (1, grid, grid, 8)
+
+
+@pytest.mark.parametrize("attention", ["cga", "mhsa", "none"])
+@pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
+def test_attention_is_in_the_trunk_or_on_the_neck(trunk, attention):
+    config = dataclasses.replace(TINY, trunk=trunk, attention=attention)
+    params = shapes_of(config)[1]["params"]
+    in_trunk = any("attention" in name for name in params["trunk"])
+    assert in_trunk == (trunk == "efficientvit" and attention != "none")
+    on_neck = "attention" in params
+    assert on_neck == (trunk == "mobilenet_v1" and attention != "none")
+
+
+def test_frozen_blocks_are_the_only_frozen_parameters():
+    config = dataclasses.replace(TINY, frozen_blocks=11)
+    variables = shapes_of(config)[1]
+    assert set(variables["frozen"]) == {"trunk"}
+    assert set(variables["params"]["trunk"]) == {
+        f"conv_{kind}_{i}" for kind in ("dw", "pw") for i in (12, 13)
+    }
+    assert "conv1" in variables["frozen"]["trunk"]
+
+
+def test_every_part_learns():
+    variables = random_variables(TINY)
+
+    @jax.jit
+    def gradient(params):
+        def total(params):
+            output, _ = Student(TINY).apply(
+                {**variables, "params": params},
+                pictures(),
+                train=True,
+                mutable=["batch_stats"],
+            )
+            return output.z.sum() + output.logits[:, 0].sum()
+
+        return jax.grad(total)(params)
+
+    for name, part in gradient(variables["params"]).items():
+        leaves = jax.tree.leaves(part)
+        assert all(jnp.isfinite(g).all() for g in leaves), name
+        assert max(jnp.abs(g).max() for g in leaves) > 0, name
+
+
+def test_inference_ignores_noise_and_keys():
+    noisy = NoiseConfig(cutout_prob=1.0, pixel_prob=1.0, feature_prob=1.0)
+    plain = runner(TINY, False, None)(jax.random.key(0))
+    other = runner(TINY, False, noisy)(jax.random.key(1))
+    np.testing.assert_array_equal(plain.z, other.z)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"cutout_prob": 1.0, "cutout_side": 0.5},
+        {"pixel_prob": 1.0, "pixel_std": 0.2},
+        {"feature_prob": 1.0, "feature_std": 0.5},
+        {"token_dropout": 0.5},
+    ],
+)
+def test_each_noise_reaches_the_score_in_training(noise):
+    noise = dataclasses.replace(NoiseConfig.off(), **noise)
+    run = runner(TINY, True, noise)
+    first, second = (run(jax.random.key(i)) for i in (0, 1))
+    assert jnp.abs(first.z - second.z).max() > 1e-5
+    # Dropped tokens are for the encoder; the distilled map keeps them.
+    same = bool((first.features["difference"] == second.features["difference"]).all())
+    assert same == (noise.token_dropout > 0)
+
+
+def test_training_without_noise_depends_on_no_key():
+    run = runner(TINY, True, NoiseConfig.off())
+    first, second = (run(jax.random.key(i)) for i in (0, 1))
+    np.testing.assert_array_equal(first.z, second.z)
+
+
+def test_dropout_acts_in_training():
+    config = dataclasses.replace(TINY, dropout=0.5)
+    run = runner(config, True, None)
+    first, second = (run(jax.random.key(i)) for i in (0, 1))
+    assert jnp.abs(first.z - second.z).max() > 1e-5
+
+
+def test_the_two_branches_have_their_own_weights():
+    output = runner(TINY, False, None)(jax.random.key(0))
+    features = output.features
+    assert jnp.abs(features["difference"] - features["reference"]).max() > 1e-2
+
+
+def test_options_leave_their_part_out():
+    config = dataclasses.replace(TINY, semantic=False, bins=0, attention="none")
+    output, variables = shapes_of(config)
+    assert output.logits is None and "semantic" not in output.features
+    assert not {"semantic", "attention"} & set(variables["params"])
+
+
+@pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
+def test_bfloat16_leaves_scores_and_parameters_in_float32(trunk):
+    config = dataclasses.replace(TINY, trunk=trunk, dtype="bfloat16")
+    output, variables = shapes_of(config)
+    assert output.z.dtype == output.logits.dtype == jnp.float32
+    assert output.features["decoded"].dtype == jnp.bfloat16
+    assert {v.dtype for v in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_a_picture_too_small_is_named():
+    with pytest.raises(InputError, match="32 pixels"):
+        shapes_of(TINY, side=24)
+
+
+def test_wraps_as_an_nnx_module():
+    pass

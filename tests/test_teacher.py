@@ -1,0 +1,199 @@
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ganiqa_jax.config import JndConfig, TeacherConfig
+from ganiqa_jax.errors import InputError
+from ganiqa_jax.models import Teacher
+
+SIDE = 64
+TINY = TeacherConfig(
+    backbone="mobilenet_v1",
+    width=8,
+    heads=2,
+    expansion=1,
+    attention_key_dim=4,
+    attention_kernels=(3, 3),
+    attention_grid=8,
+    embedding_grid=8,
+    bins=3,
+)
+
+
+def shapes_of(config, side=SIDE):
+    picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    teacher = Teacher(config)
+    return jax.eval_shape(teacher.init_with_output, jax.random.key(0), picture, picture)
+
+
+def count(tree):
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def random_variables(config):
+    """Every array at random, so that no zero start hides a path."""
+    generator = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = path[-1].key
+        if name in ("scale", "var"):
+            return jnp.ones(leaf.shape)
+        spread = math.sqrt(2 / math.prod(leaf.shape[:-1])) if name == "kernel" else 0.1
+        return jnp.asarray(generator.normal(0, spread, leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes_of(config)[1])
+
+
+@functools.cache
+def pictures():
+    return jax.random.uniform(jax.random.key(3), (2, 2, SIDE, SIDE, 3))
+
+
+@functools.cache
+def scorer(config):
+    return jax.jit(functools.partial(Teacher(config).apply, train=False))
+
+
+def test_predecessor_has_its_published_size():
+    _, variables = shapes_of(TeacherConfig.iqa_conformer(), side=192)
+    assert count(variables["params"]) == 1_159_169
+    assert count(variables["params"]["head"]) == 16_641
+
+
+def test_parts_have_the_sizes_of_the_design():
+    output, variables = shapes_of(TeacherConfig(), side=192)
+    sizes = {name: count(part) for name, part in variables["params"].items()}
+    assert sizes == {
+        "fusion": (1920 + 1088 + 1536) * 128 + 3 * 128 + 3 * 256 + 3,
+        "attention": 26_944 + 4 * 35 * 35,
+        "dsc": 18_048,
+        "transformer": 21 * 21 * 128 + 386_944 + 453_248,
+        "semantic": 819_840,
+        "head": 33_025 + 128 * 10 + 10,
+    }
+    assert output.z.shape == (1,) and output.logits.shape == (1, 10)
+    shapes = {name: value.shape for name, value in output.features.items()}
+    grid = (1, 21, 21, 128)
+    assert shapes == {
+        **dict.fromkeys(("difference", "reference", "encoded", "decoded"), grid),
+        "pooled": (1, 128),
+        "semantic": (1, 128),
+    }
+
+
+@pytest.mark.parametrize("backbone", ["inception_v3", "mobilenet_v1"])
+def test_the_backbone_is_frozen_and_nothing_else_is(backbone):
+    config = dataclasses.replace(TINY, backbone=backbone, attention_grid=21)
+    _, variables = shapes_of(config, side=96)
+    assert set(variables) == {"params", "frozen", "batch_stats"}
+    assert set(variables["frozen"]) == {"backbone"}
+    assert "backbone" not in variables["params"]
+    assert "backbone" not in variables["batch_stats"]
+
+
+@pytest.mark.parametrize("attention", ["cga", "mhsa", "none"])
+def test_identical_pictures_have_no_difference(attention):
+    config = dataclasses.replace(TINY, attention=attention, dsc=False)
+    picture = pictures()[0]
+    output = scorer(config)(random_variables(config), picture, picture)
+    np.testing.assert_array_equal(output.features["difference"], 0)
+    assert jnp.abs(output.features["reference"]).max() > 1e-2
+
+
+def test_the_convolved_difference_of_identical_pictures_is_constant_over_pictures():
+    one, two = pictures()
+    variables = random_variables(TINY)
+    first = scorer(TINY)(variables, one, one).features["difference"]
+    second = scorer(TINY)(variables, two, two).features["difference"]
+    np.testing.assert_array_equal(first, second)
+
+
+def test_swapping_the_pictures_changes_the_score_and_the_sign():
+    config = dataclasses.replace(TINY, dsc=False)
+    one, two = pictures()
+    variables = random_variables(config)
+    forth, back = (scorer(config)(variables, *p) for p in ((one, two), (two, one)))
+    difference = forth.features["difference"]
+    np.testing.assert_allclose(difference, -back.features["difference"], atol=1e-5)
+    assert jnp.abs(difference).max() > 1e-2
+    assert jnp.abs(forth.z - back.z).min() > 1e-4
+
+
+def test_training_sends_no_gradient_into_the_backbone():
+    config = dataclasses.replace(TINY, jnd=JndConfig(strength=0.0), dropout=0.0)
+    variables = random_variables(config)
+    reference, distorted = pictures()
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def gradients(frozen, params, distorted, train):
+        def total(frozen, params, distorted):
+            output, _ = Teacher(config).apply(
+                {**variables, "frozen": frozen, "params": params},
+                reference,
+                distorted,
+                train=train,
+                mutable=["batch_stats"],
+            )
+            return output.z.sum()
+
+        return jax.grad(total, argnums=(0, 1, 2))(frozen, params, distorted)
+
+    values = (variables["frozen"], variables["params"], distorted)
+    frozen, params, picture = gradients(*values, train=True)
+    for leaf in jax.tree.leaves((frozen, picture)):
+        np.testing.assert_array_equal(leaf, 0)
+    for name in ("fusion", "attention", "dsc", "transformer", "semantic", "head"):
+        assert max(jnp.abs(g).max() for g in jax.tree.leaves(params[name])) > 0, name
+    _, _, picture = gradients(*values, train=False)
+    assert jnp.isfinite(picture).all() and jnp.abs(picture).max() > 0
+
+
+def test_options_leave_their_part_out():
+    config = dataclasses.replace(
+        TINY, attention="none", dsc=False, semantic=False, bins=0, taps="single"
+    )
+    output, variables = shapes_of(config)
+    assert set(variables["params"]) == {"fusion", "transformer", "head"}
+    assert output.logits is None and "semantic" not in output.features
+
+
+def test_bfloat16_leaves_scores_and_parameters_in_float32():
+    output, variables = shapes_of(dataclasses.replace(TINY, dtype="bfloat16"))
+    assert output.z.dtype == output.logits.dtype == jnp.float32
+    assert output.features["decoded"].dtype == jnp.bfloat16
+    assert {v.dtype for v in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_scores_start_near_zero(key):
+    picture = pictures()[0][:1]
+    init = Teacher(dataclasses.replace(TINY, width=64)).init
+    head = jax.jit(lambda k: init(k, picture, picture)["params"]["head"])(key)
+    assert 0.007 < head["score"]["kernel"].std() < 0.013
+    np.testing.assert_array_equal(head["score"]["bias"], 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "side", "message"),
+    [
+        (dataclasses.replace(TINY, backbone="inception_resnet_v2"), 64, "75"),
+        (dataclasses.replace(TINY, attention_grid=7), 64, "8x8 map .* grid=7"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(config, side, message):
+    with pytest.raises(InputError, match=message):
+        shapes_of(config, side=side)
+
+
+def test_wraps_as_an_nnx_module():
+    variables = random_variables(TINY)
+    model = nnx.bridge.ToNNX(Teacher(TINY), rngs=nnx.Rngs(0))
+    one, two = pictures()
+    built = nnx.eval_shape(lambda: nnx.bridge.lazy_init(model, one, two))
+    kinds = {type(leaf).__name__ for _, leaf in nnx.to_flat_state(nnx.state(built))}
+    assert kinds and count(nnx.to_pure_dict(nnx.state(built))) >= count(variables)

@@ -1,0 +1,222 @@
+"""Whole runs on tiny data: they end, resume bit for bit, and refuse bad input."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganiqa_jax import checkpoint, release, rundir
+from ganiqa_jax.config import (
+    DataConfig,
+    DistillConfig,
+    JndConfig,
+    LoopConfig,
+    OptimConfig,
+    Preprocessing,
+    SourceConfig,
+    StudentConfig,
+    TeacherConfig,
+    TeacherTrainConfig,
+)
+from ganiqa_jax.data.synthetic import write_pairs
+from ganiqa_jax.errors import InputError, IntegrityError, NonFiniteError
+from ganiqa_jax.train import distill, train_teacher
+
+NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))
+LOOP = LoopConfig(log_every=5, save_every=10)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs") / "synthetic"
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:80, :80]
+    scenes = {
+        f"scene{n}": (
+            128
+            + 60 * np.sin(rows / (2 + n))[..., None]
+            + 40 * np.cos(columns / (3 + n))[..., None]
+            + random.normal(0, 8, (80, 80, 3))
+        )
+        .clip(0, 255)
+        .astype(np.uint8)
+        for n in range(6)
+    }
+    write_pairs(scenes, folder, seed=0, per_picture=3)
+    return folder
+
+
+def teacher_config(pairs: Path, **changes) -> TeacherTrainConfig:
+    config = TeacherTrainConfig(
+        data=DataConfig(
+            sources=(SourceConfig("synthetic", str(pairs), "labelled_pairs", rows=2),),
+            scale="synthetic",
+            crop=64,
+            fractions=(0.5, 0.17, 0.33),
+        ),
+        steps=20,
+        teacher=TeacherConfig(
+            backbone="mobilenet_v1",
+            attention_grid=8,
+            jnd=JndConfig(strength=0.0),
+            **NARROW,
+        ),
+        optim=OptimConfig(peak_lr=1e-3, ema_decay=0.9),
+        preprocessing=Preprocessing(crop=64, points=1),
+        loop=LOOP,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def distill_config(pairs: Path, teacher: Path | str, **changes) -> DistillConfig:
+    base = teacher_config(pairs)
+    source = dataclasses.replace(base.data.sources[0], role="unlabelled_pairs")
+    config = DistillConfig(
+        data=dataclasses.replace(base.data, sources=(source,)),
+        steps=20,
+        teacher=str(teacher),
+        student=StudentConfig(
+            trunk="mobilenet_v1",
+            frozen_blocks=11,
+            jnd=JndConfig(strength=0.0),
+            **NARROW,
+        ),
+        optim=base.optim,
+        preprocessing=base.preprocessing,
+        loop=LOOP,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def teacher_run(pairs, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "teacher"
+    train_teacher(teacher_config(pairs), workdir, progress=False)
+    return workdir
+
+
+def final_weights(workdir: Path) -> dict[str, bytes]:
+    step, ema = checkpoint.restore_ema(workdir)
+    assert step == 20
+    import jax
+
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(ema)
+    }
+
+
+def losses(workdir: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in rundir.read_metrics(workdir)]
+
+
+def test_a_run_directory_is_enough_to_score(teacher_run, pairs):
+    from ganiqa_jax.scoring.engine import create_scorer
+
+    for name in ("config.json", "manifest.json", "card.json", "metrics.jsonl"):
+        assert (teacher_run / name).exists(), name
+    assert (teacher_run / "splits" / "synthetic.txt").exists()
+    card = release.read_card(teacher_run)
+    assert (card.role, card.scale.name) == ("teacher", "synthetic")
+    files = sorted(pairs.rglob("*.png"))[:1]
+    (row,) = create_scorer(teacher_run).compare_iter([(files[0], files[0])])
+    assert row.status == "ok" and 0 <= row.score <= 1
+
+
+BEGIN = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from pathlib import Path
+    import test_train
+    config = test_train.teacher_config(Path({pairs!r}))
+    test_train.train_teacher(config, Path({workdir!r}), progress=False)
+"""
+
+
+def test_killed_run_resumes_bit_for_bit(pairs, teacher_run, tmp_path):
+    workdir = tmp_path / "killed"
+    code = textwrap.dedent(BEGIN).format(
+        tests=str(Path(__file__).parent), pairs=str(pairs), workdir=str(workdir)
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], env=dict(os.environ))
+    deadline = time.monotonic() + 120
+    while not checkpoint.verified_steps(workdir) and time.monotonic() < deadline:
+        assert child.poll() in (None, 0)
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+
+    train_teacher(teacher_config(pairs), workdir, resume=True, progress=False)
+    assert final_weights(workdir) == final_weights(teacher_run)
+    assert losses(workdir) == losses(teacher_run)
+
+
+def test_distillation_resumes_bit_for_bit(pairs, teacher_run, tmp_path, monkeypatch):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    config = distill_config(pairs, teacher_run)
+    distill(config, whole, progress=False)
+
+    class Stop(Exception):
+        pass
+
+    save = checkpoint.save
+
+    def save_then_stop(workdir, step, state, *, keep):
+        save(workdir, step, state, keep=keep)
+        if step == 10:
+            raise Stop
+
+    monkeypatch.setattr(checkpoint, "save", save_then_stop)
+    with pytest.raises(Stop):
+        distill(config, halves, progress=False)
+    distill(config, halves, resume=True, progress=False)
+    assert final_weights(halves) == final_weights(whole)
+    assert losses(halves) == losses(whole)
+    assert (whole / "pseudo_labels" / "synthetic.csv").exists()
+
+
+def test_nonfinite_loss_stops_and_names_the_batch(pairs, tmp_path):
+    config = teacher_config(pairs, optim=OptimConfig(peak_lr=1e30, clip_norm=1e30))
+    with pytest.raises(NonFiniteError, match=r"batch of .*scene"):
+        train_teacher(config, tmp_path / "run", progress=False)
+
+
+def test_missing_root_is_named(pairs, tmp_path):
+    config = teacher_config(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="nowhere"):
+        train_teacher(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_another_configuration_is_refused(pairs, teacher_run):
+    config = teacher_config(pairs, optim=OptimConfig(peak_lr=5e-4))
+    with pytest.raises(InputError, match="peak_lr"):
+        train_teacher(config, teacher_run, resume=True, progress=False)
+
+
+def test_teacher_that_saw_held_out_contents_is_refused(pairs, teacher_run, tmp_path):
+    config = distill_config(pairs, teacher_run)
+    data = dataclasses.replace(config.data, split_seed=5)
+    with pytest.raises(InputError, match="holds out"):
+        distill(
+            dataclasses.replace(config, data=data), tmp_path / "run", progress=False
+        )
+
+
+def test_a_student_is_no_teacher(pairs, teacher_run, tmp_path):
+    card = json.loads((teacher_run / "card.json").read_text())
+    assert card["role"] == "teacher"
+    with pytest.raises((InputError, IntegrityError), match="nothing"):
+        distill(
+            distill_config(pairs, tmp_path / "nothing"),
+            tmp_path / "run",
+            progress=False,
+        )
