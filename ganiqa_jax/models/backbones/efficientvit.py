@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ganiqa_jax.config import Attention
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models.attention import CascadedGroupAttention, MapSelfAttention
 from ganiqa_jax.models.conv import Conv, ConvNorm
+from ganiqa_jax.network_config import Attention
 
 MINIMUM_SIDE = 32
 STEM = (16, 32, 64)
