@@ -17,7 +17,7 @@ FACE = "ganiqa_jax"
 
 # A module imports from its own row and from rows above it, never in a circle.
 ROWS = {
-    0: ("types", "config"),
+    0: ("errors", "types", "config_json", "network_config", "config"),
     1: (
         "progress",
         "image",
@@ -46,6 +46,7 @@ ROWS = {
         "rundir",
         "arrays",
         "scoring",
+        "scoring.batching",
         "scoring.decode",
         "scoring.find",
         "scoring.loading",
@@ -66,7 +67,6 @@ ROWS = {
 }
 INPUT_ROW = 3
 LONGEST_FILE = 400
-LONGER = {"config.py": 550}  # every setting in one place; most of it documentation
 
 
 class Import(NamedTuple):
@@ -194,8 +194,7 @@ def test_face_imports_nothing_of_the_package_before_it_is_asked():
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.name)
 def test_file_stays_readable(path):
-    longest = LONGER.get(path.relative_to(PACKAGE).as_posix(), LONGEST_FILE)
-    assert len(path.read_text().splitlines()) <= longest
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
 
 
 def loaded_after(names: list[str], heavy: set[str]) -> set[str]:

@@ -51,7 +51,7 @@ def load_sources(data: DataConfig, workdir: Path) -> list[Source]:
             )
         scores = [r.mos for r in split.train if r.mos is not None]
         mean, std = (
-            (float(np.mean(scores)), float(np.std(scores))) if scores else (0, 1)
+            (float(np.mean(scores)), float(np.std(scores))) if scores else (0.0, 1.0)
         )
         sources.append(Source(config, split, mean, std or 1.0))
     return sources
