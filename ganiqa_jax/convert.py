@@ -5,6 +5,7 @@ checked both ways: every array of the network is replaced, and no array of the f
 left over but those of a classifier or of layers that a shorter network does not have.
 """
 
+import functools
 import re
 import zipfile
 import zlib
@@ -147,12 +148,16 @@ def _refuse_unknown(values: Arrays, own: Mapping[str, Any], backbone: str) -> No
     if not left:
         return
     # A network that ends at its first tap leaves the deeper layers of the file.
-    picture = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
-    network = _source(backbone).network
-    whole = jax.eval_shape(network.init, jax.random.key(0), picture)
-    unknown = sorted(left - _names(whole))
+    unknown = sorted(left - _names_of_whole(backbone))
     if unknown:
         raise InputError(f"The weights have {_few(unknown)}, unknown to {backbone}.")
+
+
+@functools.cache
+def _names_of_whole(backbone: str) -> set[str]:
+    picture = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
+    network = _source(backbone).network
+    return _names(jax.eval_shape(network.init, jax.random.key(0), picture))
 
 
 def _names(variables: Mapping[str, Any]) -> set[str]:
@@ -179,11 +184,12 @@ def _source(backbone: str) -> Source:
 
 def _read(path: Path) -> Arrays:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise IntegrityError(f"{path} holds a lone array; weights are an .npz.")
-        with loaded as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
+        # Opened here: np.load leaves a damaged archive open.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise IntegrityError(f"{path} holds a lone array; weights are an .npz.")
+            arrays = {name: np.asarray(loaded[name]) for name in loaded.files}
     # RuntimeError: an encrypted archive or a compression that Python lacks.
     except (
         ValueError,

@@ -1,5 +1,6 @@
 """Weights of other frameworks: names, layouts, and what is wrong with a file."""
 
+import functools
 import itertools
 import zipfile
 from pathlib import Path
@@ -13,10 +14,10 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from ganiqa_jax.convert import insert_backbone, load_backbone, place
+from ganiqa_jax.errors import InputError, IntegrityError
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
-from ganiqa_jax.types import InputError, IntegrityError
 
 REAL_WEIGHTS = Path(__file__).parents[2] / "shared" / "data" / "weights"
 PICTURE = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
@@ -116,6 +117,7 @@ def torch_state(deep, make):
     return state
 
 
+@functools.cache
 def shapes(network):
     return jax.eval_shape(network.init, jax.random.key(0), PICTURE)
 
