@@ -37,7 +37,10 @@ def get_config() -> DistillConfig:
             sources=(
                 SourceConfig("sr4kiqa", f"{DATA}/sr4kiqa", "labelled_pairs", rows=2),
                 SourceConfig(
-                    "synthetic", f"{DATA}/synthetic", "unlabelled_pairs", rows=2
+                    "synthetic",
+                    f"{DATA}/synthetic_unlabelled",
+                    "unlabelled_pairs",
+                    rows=2,
                 ),
                 SourceConfig(
                     "agiqa3k", f"{DATA}/agiqa3k", "pictures", rows=16, short_side=384
@@ -45,8 +48,11 @@ def get_config() -> DistillConfig:
             ),
             scale="agiqa3k",
             crop=224,
+            quarter_turns=False,
         ),
-        optim=OptimConfig(peak_lr=5e-4, weight_decay=0.02, ema_decay=0.995),
+        optim=OptimConfig(
+            peak_lr=5e-4, trunk_lr_scale=0.2, weight_decay=0.02, ema_decay=0.995
+        ),
         preprocessing=Preprocessing(short_side=384, crop=224, points=9, mirror=True),
         loop=LoopConfig(log_every=10, save_every=100),
     )

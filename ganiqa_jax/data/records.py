@@ -220,6 +220,18 @@ def read_split(path: Path, records: Sequence[Record]) -> Split:
     return split
 
 
+def read_contents(path: Path, part: str) -> set[str]:
+    """Contents of one part of a split that `write_split` noted.
+
+    Raises:
+      InputError: if there is no such file.
+      IntegrityError: if the file is damaged.
+    """
+    part_of, _ = _read_manifest(path)
+    wanted = Split._fields.index(part)
+    return {content for content, number in part_of.items() if number == wanted}
+
+
 def _counts(total: int, fractions: Sequence[float]) -> list[int]:
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(

@@ -10,6 +10,7 @@ from ganiqa_jax.config import DataConfig, SourceConfig
 from ganiqa_jax.data import catalog
 from ganiqa_jax.data.records import (
     Split,
+    read_contents,
     read_split,
     split_by_content,
     split_hash,
@@ -81,8 +82,7 @@ def check_unseen(teacher: Path, source: Source) -> None:
     manifest = split_path(teacher, source.config.dataset)
     if not manifest.exists():
         return
-    everything = [record for part in source.split for record in part]
-    seen = {r.content for r in read_split(manifest, everything).train}
+    seen = read_contents(manifest, "train")
     held_out = {r.content for part in source.split[1:] for r in part}
     if seen & held_out:
         raise InputError(
