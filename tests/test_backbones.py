@@ -4,11 +4,12 @@ import functools
 from pathlib import Path
 
 import flax.errors
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
 from ganiqa_jax.convert import load_backbone, place
@@ -24,6 +25,13 @@ from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1, same_padding
 from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+KERAS_INCEPTION_V3 = ((0.76101, 0.29243), (0.11193, 0.052388), (0.34191, 0.19391))
+KERAS_INCEPTION_RESNET_V2 = (
+    (0.54671, 0.29161),
+    (0.80697, 0.42809),
+    (1.14021, 0.56373),
+)
 
 
 def shapes(network, side, **settings):
@@ -46,6 +54,30 @@ def filled(variables, seed=0):
         return np.abs(values) + 0.5 if path[-1].key in ("var", "scale") else values
 
     return jax.tree_util.tree_map_with_path(fill, variables)
+
+
+def seeded(variables):
+    """Random weights under which activations neither vanish nor explode."""
+    random = np.random.default_rng(0)
+
+    def fill(name, shape):
+        values = random.normal(size=shape).astype(np.float32)
+        if name.endswith("kernel"):
+            return values * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+        if name.endswith("scale"):
+            return np.ones(shape, np.float32)
+        return 0.5 + np.abs(values) if name.endswith("var") else 0.1 * values
+
+    flat = flatten_dict(variables, sep="/")
+    return unflatten_dict(
+        {name: fill(name, flat[name].shape) for name in sorted(flat)}, sep="/"
+    )
+
+
+def summaries(maps):
+    """Of each map: its mean, and one that depends on the order of the channels."""
+    means = [np.asarray(m, np.float64).mean(axis=(0, 1, 2)) for m in maps]
+    return [(m.mean(), (m * np.linspace(0, 1, len(m))).mean()) for m in means]
 
 
 def learned(variables):
@@ -102,6 +134,48 @@ def test_inception_resnet_v2_has_the_published_size():
     assert maps == [(35, 35, 1920), (17, 17, 1088), (8, 8, 1536)]
     assert learned(variables) == 54_306_464
     assert set(variables) == {"frozen"}
+
+
+def test_inception_resnet_v2_scales_its_residuals_as_published():
+    seen = {}
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, ResidualBlock):
+            seen[context.module.name] = context.module.scale, context.module.activated
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        shapes(InceptionResNetV2(), 75)
+    expected = {f"repeat_{i}": (0.17, True) for i in range(10)}
+    expected |= {f"repeat_1_{i}": (0.10, True) for i in range(20)}
+    expected |= {f"repeat_2_{i}": (0.20, True) for i in range(9)}
+    assert seen == expected | {"block8": (1.0, False)}
+
+
+@pytest.mark.slow
+def test_inception_resnet_v2_computes_what_keras_does():
+    # From keras.applications.InceptionResNetV2 (Keras 3.15) with these weights.
+    network = InceptionResNetV2()
+    _, variables = shapes(network, 75)
+    picture = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 83, 75, 3)))
+    maps = jax.jit(network.apply)(seeded(variables), picture.astype(jnp.float32))
+    np.testing.assert_allclose(summaries(maps), KERAS_INCEPTION_RESNET_V2, rtol=2e-3)
+
+
+def test_first_tap_joins_mixed_5b_and_every_second_block(key):
+    network = InceptionResNetV2(taps="single")
+    _, variables = shapes(network, 75)
+    picture = jax.random.uniform(key, (1, 75, 75, 3))
+
+    @jax.jit
+    def run(variables, picture):
+        return network.apply(variables, picture, capture_intermediates=True)
+
+    (tap,), captured = run(seeded(variables), picture)
+    outputs = captured["intermediates"]
+    order = ["mixed_5b", *(f"repeat_{i}" for i in (1, 3, 5, 7, 9))]
+    joined = [outputs[name]["__call__"][0] for name in order]
+    np.testing.assert_array_equal(tap, jnp.concatenate(joined, axis=-1))
 
 
 def test_single_tap_builds_no_deeper_layer():
@@ -255,8 +329,11 @@ def test_trunk_drops_no_branch_outside_training():
         run(True, 0.1)
 
 
-@pytest.mark.parametrize("number,label,least", [(15, 452, 0.4), (23, 88, 0.99)])
-def test_mobilenet_names_what_a_photograph_shows(number, label, least):
+# Keras' MobileNet (Keras 3.15) gives 0.5458 on the first of these squares.
+@pytest.mark.parametrize(
+    "number,label,chance,tolerance", [(15, 452, 0.5458, 0.005), (23, 88, 1.0, 0.02)]
+)
+def test_mobilenet_names_what_a_photograph_shows(number, label, chance, tolerance):
     weights = real_file("weights/mobilenet_v1_075_imagenet.npz")
     picture = kodak(number, 224)
     network = MobileNetV1(frozen=True, classes=1000)
@@ -265,7 +342,7 @@ def test_mobilenet_names_what_a_photograph_shows(number, label, least):
     logits = jax.jit(network.apply)(variables, picture)[-1]
     chances = jax.nn.softmax(logits)[0]
     assert int(jnp.argmax(chances)) == label
-    assert chances[label] > least
+    assert abs(float(chances[label]) - chance) < tolerance
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +356,12 @@ def inception_v3():
     return values, jax.jit(
         lambda x: network.apply(variables, x, capture_intermediates=True)
     )
+
+
+def test_inception_v3_computes_what_keras_does(inception_v3):
+    # From keras.applications.InceptionV3 (Keras 3.15) on these pixels and weights.
+    maps = inception_v3[1](kodak(4, 107))[0]
+    np.testing.assert_allclose(summaries(maps), KERAS_INCEPTION_V3, rtol=2e-3)
 
 
 def test_inception_v3_tells_photographs_apart(inception_v3):
