@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from ganiqa_jax.config import NoiseConfig, StudentConfig
 from ganiqa_jax.errors import InputError
@@ -51,17 +52,19 @@ def random_variables(config):
     return jax.tree_util.tree_map_with_path(fill, shapes_of(config)[1])
 
 
-@functools.cache
-def pictures():
-    return jax.random.uniform(jax.random.key(3), (2, SIDE, SIDE, 3))
+PICTURES = jnp.asarray(
+    np.random.default_rng(3).uniform(size=(2, SIDE, SIDE, 3)), jnp.float32
+)
 
 
 @functools.cache
 def runner(config, train, noise):
+    variables = random_variables(config)
+
     def run(key):
         return Student(config).apply(
-            random_variables(config),
-            pictures(),
+            variables,
+            PICTURES,
             train=train,
             noise=noise,
             rngs={"dropout": key, "noise": key},
@@ -127,14 +130,15 @@ def test_frozen_blocks_are_the_only_frozen_parameters():
 
 
 def test_every_part_learns():
-    variables = random_variables(TINY)
+    config = dataclasses.replace(TINY, frozen_blocks=11)
+    variables = random_variables(config)
 
     @jax.jit
     def gradient(params):
         def total(params):
-            output, _ = Student(TINY).apply(
+            output, _ = Student(config).apply(
                 {**variables, "params": params},
-                pictures(),
+                PICTURES,
                 train=True,
                 mutable=["batch_stats"],
             )
@@ -156,22 +160,19 @@ def test_inference_ignores_noise_and_keys():
 
 
 @pytest.mark.parametrize(
-    "noise",
+    ("noise", "keeps_the_distilled_map"),
     [
-        {"cutout_prob": 1.0, "cutout_side": 0.5},
-        {"pixel_prob": 1.0, "pixel_std": 0.2},
-        {"feature_prob": 1.0, "feature_std": 0.5},
-        {"token_dropout": 0.5},
+        ({"cutout_prob": 1.0, "cutout_side": 0.5}, False),
+        ({"feature_prob": 1.0, "feature_std": 0.5}, False),
+        ({"token_dropout": 0.5}, True),
     ],
 )
-def test_each_noise_reaches_the_score_in_training(noise):
-    noise = dataclasses.replace(NoiseConfig.off(), **noise)
-    run = runner(TINY, True, noise)
+def test_each_noise_reaches_the_score_in_training(noise, keeps_the_distilled_map):
+    run = runner(TINY, True, dataclasses.replace(NoiseConfig.off(), **noise))
     first, second = (run(jax.random.key(i)) for i in (0, 1))
     assert jnp.abs(first.z - second.z).max() > 1e-5
-    # Dropped tokens are for the encoder; the distilled map keeps them.
-    same = bool((first.features["difference"] == second.features["difference"]).all())
-    assert same == (noise.token_dropout > 0)
+    maps = [output.features["difference"] for output in (first, second)]
+    assert bool((maps[0] == maps[1]).all()) == keeps_the_distilled_map
 
 
 def test_training_without_noise_depends_on_no_key():
@@ -214,5 +215,16 @@ def test_a_picture_too_small_is_named():
         shapes_of(TINY, side=24)
 
 
-def test_wraps_as_an_nnx_module():
-    pass
+@pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
+def test_wraps_as_an_nnx_module(trunk):
+    config = dataclasses.replace(TINY, trunk=trunk)
+
+    def build():
+        network = nnx.bridge.ToNNX(Student(config), rngs=nnx.Rngs(0))
+        network = nnx.bridge.lazy_init(network, PICTURES)
+        return network, network(PICTURES)
+
+    network, output = nnx.eval_shape(build)
+    assert output.z.shape == (2,)
+    params = nnx.state(network, nnx.Param)
+    assert count(params) == count(shapes_of(config)[1]["params"])

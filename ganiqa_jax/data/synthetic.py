@@ -18,14 +18,16 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from ganiqa_jax.data.distortions import DISTORTIONS, LEVELS, distort
-from ganiqa_jax.data.records import Record
+from ganiqa_jax.data.records import Record, read_table, score_in
 from ganiqa_jax.errors import InputError, IntegrityError
 
 Pixels = UInt8[np.ndarray, "H W 3"]
+Row = tuple[str, str, str, str, int, float, str]
+"""A line of the manifest, in the order of `COLUMNS`."""
 
 SCALE_NAME = "synthetic grade"
 MOS_RANGE = (0.0, 1.0)
@@ -102,53 +104,47 @@ def write_pairs(
       seed: decides windows, which versions are made, and random damage.
       kinds: of `DISTORTIONS`.
       levels: of 1 to 5.
-      crop: side of the seeded window taken from each picture; None takes it all.
+      crop: side of the seeded window taken from each picture, or less where the
+        picture is smaller; None takes it all.
       per_picture: distorted versions of each picture, drawn from all kinds and
         levels; None makes them all.
       progress: called with pictures done and pictures in all.
 
     Raises:
-      InputError: if there is no picture, a kind or level is unknown, or the folder
-        holds something else.
+      InputError: if there is no picture, one cannot be read, a setting is out of
+        range, or the folder holds something else.
+      IntegrityError: if the folder holds this data set with pictures missing.
     """
     named = _named(pristine)
-    if not named:
-        raise InputError("No pristine pictures to distort.")
-    versions = [(kind, level) for kind in kinds for level in levels]
+    versions = _versions(kinds, levels, crop, per_picture)
     settings = {
         "format": 1,
         "seed": seed,
-        "versions": versions,
+        "versions": [list(version) for version in versions],
         "crop": crop,
         "per_picture": per_picture,
         "pictures": {name: _fingerprint(source) for name, source in named.items()},
     }
-    settings = json.loads(json.dumps(settings))
     if _holds(folder, settings):
         return read_records(folder)
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    for part in ("reference", "distorted"):
-        (aside / part).mkdir(parents=True)
+    aside = _make_aside(folder)
 
-    def one(item: tuple[str, Pixels | Path]) -> list[tuple]:
+    def damage(item: tuple[str, Pixels | Path]) -> list[Row]:
         name, source = item
         random = _random(seed, name)
         pixels = _window(_load(source), crop, random)
         chosen = _choose(versions, per_picture, random)
         return _write_picture(aside, name, pixels, chosen, seed)
 
-    rows: list[tuple] = []
+    rows: list[Row] = []
     with ThreadPoolExecutor(2) as pool:
-        for done, made in enumerate(pool.map(one, named.items()), start=1):
+        for done, made in enumerate(pool.map(damage, named.items()), start=1):
             rows.extend(made)
             if progress is not None:
                 progress(done, len(named))
-    with (aside / MANIFEST).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-    (aside / SETTINGS).write_text(json.dumps(settings))
+    _write_manifest(aside, rows, settings)
+    if folder.exists():  # empty, or _holds had refused it
+        folder.rmdir()
     aside.rename(folder)
     return read_records(folder)
 
@@ -157,29 +153,25 @@ def read_records(folder: Path) -> list[Record]:
     """Reads a folder that `write_pairs` wrote.
 
     Raises:
-      InputError: if there is no such data set.
+      InputError: if there is no such data set, or its manifest is damaged.
       IntegrityError: if pictures of it are missing.
     """
     table = folder / MANIFEST
-    if not table.exists():
-        raise InputError(
-            f"No {table}. Make it: ganiqa synthesize PICTURES --out {folder}."
+    advice = f"Make it: ganiqa synthesize PICTURES --out {folder}."
+    records = [
+        Record(
+            name=row["name"],
+            distorted=folder / row["distorted"],
+            reference=folder / row["reference"],
+            mos=score_in(row, "grade", MOS_RANGE, name=row["name"], table=table),
+            content=row["content"],
+            kind=row["kind"],
+            level=_level(row["level"], table),
         )
-    with table.open(newline="") as file:
-        records = [
-            Record(
-                name=row["name"],
-                distorted=folder / row["distorted"],
-                reference=folder / row["reference"],
-                mos=float(row["grade"]),
-                content=row["content"],
-                kind=row["kind"],
-                level=int(row["level"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+        for row in read_table(table, COLUMNS, advice=advice)
+    ]
     files = {r.distorted for r in records} | {r.reference for r in records}
-    missing = [path for path in files if path is not None and not path.exists()]
+    missing = sorted(path for path in files if path and not path.is_file())
     if missing:
         raise IntegrityError(
             f"{folder} lacks {len(missing)} of {len(files)} pictures, such as "
@@ -188,23 +180,69 @@ def read_records(folder: Path) -> list[Record]:
     return records
 
 
+def _versions(
+    kinds: Sequence[str],
+    levels: Sequence[int],
+    crop: int | None,
+    per_picture: int | None,
+) -> list[tuple[str, int]]:
+    """Every kind at every level, after a look at the settings as a whole."""
+    strange = [kind for kind in kinds if kind not in DISTORTIONS]
+    if strange:
+        raise InputError(
+            f"No distortion {strange[0]!r}; there are {', '.join(DISTORTIONS)}."
+        )
+    if any(level not in LEVELS for level in levels):
+        raise InputError(f"Levels {tuple(levels)} must be of {LEVELS}.")
+    if not kinds or not levels:
+        raise InputError("Name at least one kind of distortion and one level.")
+    for name, value in (("crop", crop), ("per_picture", per_picture)):
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} must be at least 1.")
+    return [(kind, level) for kind in kinds for level in levels]
+
+
+def _make_aside(folder: Path) -> Path:
+    """An empty data set next to the folder; what an interruption left is removed."""
+    aside = folder.absolute().with_name(folder.absolute().name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    for part in ("reference", "distorted"):
+        (aside / part).mkdir(parents=True)
+    return aside
+
+
+def _write_manifest(folder: Path, rows: Sequence[Row], settings: dict) -> None:
+    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+    (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _level(text: str, table: Path) -> int:
+    if text not in map(str, LEVELS):
+        raise InputError(
+            f"{table}: level is {text!r}, not one of {LEVELS}; make the data set again."
+        )
+    return int(text)
+
+
 def _write_picture(
     folder: Path,
     name: str,
     pixels: Pixels,
     versions: Sequence[tuple[str, int]],
     seed: int,
-) -> list[tuple]:
+) -> list[Row]:
     reference = f"reference/{name}.png"
     _save(folder / reference, pixels)
-    rows = []
+    rows: list[Row] = []
     for kind, level in versions:
         own = f"{name}_{kind}_{level}"
         damaged = distort(pixels, kind, level, _random(seed, own))
         _save(folder / f"distorted/{own}.png", damaged)
         target = round(grade(pixels, damaged), 6)
-        row = (own, reference, f"distorted/{own}.png", kind, level, target, name)
-        rows.append(row)
+        rows.append((own, reference, f"distorted/{own}.png", kind, level, target, name))
     return rows
 
 
@@ -237,26 +275,44 @@ def _as_rgb(pixels: np.ndarray) -> Pixels:
 def _named(
     pristine: Mapping[str, Pixels] | Sequence[Path],
 ) -> dict[str, Pixels | Path]:
-    if isinstance(pristine, Mapping):
-        return dict(pristine)
+    """Pristine pictures by a name that is a file name and a content."""
     named: dict[str, Pixels | Path] = {}
-    for path in pristine:
-        if path.stem in named:
-            raise InputError(f"Two pristine pictures are named {path.stem!r}.")
-        named[path.stem] = path
+    if isinstance(pristine, Mapping):
+        named.update(pristine)
+    else:
+        for path in pristine:
+            if path.stem in named:
+                raise InputError(
+                    f"Two pristine pictures are named {path.stem!r}; rename one."
+                )
+            named[path.stem] = path
+    if not named:
+        raise InputError("No pristine pictures to distort.")
+    for name in named:
+        if Path(name).name != name or not name.isprintable():
+            raise InputError(f"A picture cannot be named {name!r}: no file name.")
     return named
 
 
 def _fingerprint(source: Pixels | Path) -> str:
-    data = source.read_bytes() if isinstance(source, Path) else source.tobytes()
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source.tobytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {source}: {error.strerror}.") from error
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _load(source: Pixels | Path) -> Pixels:
     if not isinstance(source, Path):
         return source
-    with Image.open(source) as picture:
-        return np.asarray(picture.convert("RGB"))
+    try:
+        with Image.open(source) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # All four are what Pillow raises for files that are damaged or no picture.
+        raise InputError(
+            f"Pristine picture {source} cannot be read: {error}. Leave it out."
+        ) from error
 
 
 def _window(pixels: Pixels, crop: int | None, random: np.random.Generator) -> Pixels:
@@ -281,11 +337,13 @@ def _choose(
 
 def _holds(folder: Path, settings: dict) -> bool:
     """True for the same data set; an error for anything else in its place."""
-    if not folder.exists():
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    path = folder / SETTINGS
-    if path.exists() and json.loads(path.read_text()) == settings:
-        return True
+    try:
+        if json.loads((folder / SETTINGS).read_text(encoding="utf-8")) == settings:
+            return True
+    except (OSError, ValueError):
+        pass  # no settings, or no JSON: not ours
     raise InputError(
         f"{folder} holds something else already; delete it or give another folder."
     )

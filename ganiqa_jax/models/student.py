@@ -70,7 +70,9 @@ class Student(nn.Module):
         kept = difference
         if noise is not None:
             kept = drop_tokens(self.make_rng("noise"), kept, noise.token_dropout)
-        encoded, decoded = transformer(config, name="transformer")(kept, of_reference, train=train)
+        encoded, decoded = transformer(config, name="transformer")(
+            kept, of_reference, train=train
+        )
 
         features = {
             "difference": difference,

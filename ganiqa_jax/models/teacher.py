@@ -63,19 +63,10 @@ class Teacher(nn.Module):
         """
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         taps = self._taps(jnp.concatenate([reference, distorted]), train=train)
-        fused = MultiResolutionFusion(
-            config.width, fusion=config.fusion, dtype=dtype, name="fusion"
-        )(taps)
-        attention = map_attention(config, name="attention")
-        if attention is not None:
-            fused = fused + attention(fused, train=train)
-
-        of_reference, of_distorted = jnp.split(fused, 2)
-        pair = jnp.concatenate([of_reference - of_distorted, of_reference])
-        if config.dsc:
-            pair = DepthwiseSeparableConv(dtype=dtype, name="dsc")(pair, train=train)
-        difference, of_reference = jnp.split(pair, 2)
-        encoded, decoded = transformer(config, name="transformer")(difference, of_reference, train=train)
+        difference, of_reference = self._maps(taps, train=train)
+        encoded, decoded = transformer(config, name="transformer")(
+            difference, of_reference, train=train
+        )
 
         features = {
             "difference": difference,
@@ -98,6 +89,25 @@ class Teacher(nn.Module):
         """Backbone maps of the minimum-JND pictures, finest first."""
         taps = _backbone(self.config)(mjnd(pictures, self.config.jnd))
         return [jax.lax.stop_gradient(tap) for tap in taps] if train else taps
+
+    def _maps(
+        self, taps: list[Array], *, train: bool
+    ) -> tuple[Float[Array, "B n m D"], Float[Array, "B n m D"]]:
+        """The difference and the reference map of each pair."""
+        config, dtype = self.config, jnp.dtype(self.config.dtype)
+        fused = MultiResolutionFusion(
+            config.width, fusion=config.fusion, dtype=dtype, name="fusion"
+        )(taps)
+        attention = map_attention(config, name="attention")
+        if attention is not None:
+            fused = fused + attention(fused, train=train)
+
+        of_reference, of_distorted = jnp.split(fused, 2)
+        pair = jnp.concatenate([of_reference - of_distorted, of_reference])
+        if config.dsc:
+            pair = DepthwiseSeparableConv(dtype=dtype, name="dsc")(pair, train=train)
+        difference, of_reference = jnp.split(pair, 2)
+        return difference, of_reference
 
 
 def _backbone(

@@ -20,7 +20,8 @@ from ganiqa_jax.scoring.decode import DecodeError, decode_picture
 
 THUMBNAIL_SIDE = 160
 THUMBNAIL_QUALITY = 82
-# Colours that keep apart on white and on black: Okabe and Ito 2008, without black.
+# Colours that keep apart on white and on black: Okabe and Ito 2008 without black,
+# and three more.
 COLOURS = (
     "#e69f00",
     "#56b4e9",
@@ -29,6 +30,8 @@ COLOURS = (
     "#0072b2",
     "#d55e00",
     "#b8ac22",
+    "#7a5cc2",
+    "#8c6d4f",
     "#999999",
 )
 # Matplotlib writes this colour, the page reads it as "the colour of the text".
@@ -123,7 +126,7 @@ def write_page(
         cards=[_card(row) for row in reversed(ordered)],
         measures=list(results[0].estimates) if results else [],
         results=results,
-        plots=[Markup(scatter_svg(panel)) for panel in panels],
+        plots=[(panel.title, Markup(scatter_svg(panel))) for panel in panels],
         sections=sections,
         facts=facts or {},
     )
@@ -176,9 +179,13 @@ def scatter_svg(panel: Panel) -> str:
         ),
         _INK,
     )
-    settings: dict[Any, Any] = {**ink, "svg.fonttype": "none", "svg.hashsalt": panel.title}
+    settings: dict[Any, Any] = {
+        **ink,
+        "svg.fonttype": "none",
+        "svg.hashsalt": panel.title,
+    }
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(4.4, 4.9), layout="constrained")
+        figure = Figure(figsize=(4.4, 4.7), layout="constrained")
         _draw(figure, panel)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -198,12 +205,11 @@ def _draw(figure, panel: Panel) -> None:
             alpha=0.8,
             linewidths=0,
             color=COLOURS[place % len(COLOURS)],
-            label=_literal(kind or "unknown"),
+            label=(_words(kind) or "unknown").replace("$", r"\$"),  # no formulas
         )
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_xlabel("true score")
     axes.set_ylabel("predicted score")
-    axes.set_title(_literal(panel.title), fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     if len(set(panel.kinds)) > 1:
         figure.legend(
@@ -215,15 +221,14 @@ def _draw(figure, panel: Panel) -> None:
         )
 
 
-def _literal(text: str) -> str:
-    """Text that matplotlib shows as it is: no formulas, no hidden labels."""
-    return text.replace("$", r"\$").lstrip("_") or "-"
+def _words(identifier: str) -> str:
+    return identifier.replace("_", " ").strip()
 
 
 def _card(row: PageRow) -> dict[str, str | float | None]:
     return {
         "name": row.name.encode("utf-8", "backslashreplace").decode(),
-        "kind": row.kind,
+        "kind": _words(row.kind),
         "score": row.score,
         "mos": row.mos,
         "error": row.error or ("no score" if row.score is None else ""),
