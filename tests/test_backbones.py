@@ -327,9 +327,9 @@ def test_trunk_drops_no_branch_outside_training():
         run(True, 0.1)
 
 
-# Keras' MobileNet (Keras 3.15) gives 0.5458 on the first of these squares.
+# Keras' MobileNet (Keras 3.15) gives 0.54579 on the first of these squares.
 @pytest.mark.parametrize(
-    "number,label,chance,tolerance", [(15, 452, 0.5458, 0.005), (23, 88, 1.0, 0.02)]
+    "number,label,chance,tolerance", [(15, 452, 0.54579, 5e-4), (23, 88, 1.0, 0.02)]
 )
 def test_mobilenet_names_what_a_photograph_shows(number, label, chance, tolerance):
     weights = real_file("weights/mobilenet_v1_075_imagenet.npz")

@@ -9,8 +9,8 @@ import pytest
 from ganiqa_jax.models.conv import BatchNorm, Conv, ConvNorm
 from ganiqa_jax.models.depthwise import depthwise_conv
 
-# Rows, columns, taps, stride and padding; odd and even sides, sides that a stride
-# does not divide, and one-sided zeros as TensorFlow's "SAME" has them.
+# Rows, columns, taps, stride and padding; odd and even sides, a last row that no stride
+# reaches, and one-sided zeros as TensorFlow's "SAME" has them.
 CASES = [
     (6, 7, 3, 1, ((1, 1), (1, 1))),
     (7, 8, 3, 2, ((1, 1), (0, 1))),
@@ -19,7 +19,7 @@ CASES = [
     (9, 7, 5, 2, ((2, 2), (1, 2))),
     (8, 7, 7, 1, ((3, 3), (3, 3))),
     (9, 9, 7, 2, ((3, 3), (3, 3))),
-    (7, 6, 3, 1, ((0, 0), (0, 0))),
+    (8, 7, 3, 2, ((0, 0), (0, 0))),
 ]
 
 
