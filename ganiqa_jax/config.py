@@ -266,12 +266,23 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How often the loop does what; all in steps."""
+    """What the loop does besides learning; it does not change the result.
+
+    Attributes:
+      log_every: steps between rows of `metrics.jsonl`.
+      save_every: steps between checkpoints.
+      keep: newest checkpoints that stay.
+      tensorboard: also write TensorBoard events (extra `tensorboard`).
+    """
 
     log_every: int = 20
     save_every: int = 200
-    eval_every: int = 0
     keep: int = 3
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "save_every", "keep"):
+            require(getattr(self, name) > 0, f"loop.{name} must be positive")
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ A run directory is all that a later step needs: `config.json`, `manifest.json`,
 
 import functools
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -29,10 +28,10 @@ from ganiqa_jax.data.sources import (
     split_hashes,
     write_splits,
 )
-from ganiqa_jax.errors import InputError, NonFiniteError
+from ganiqa_jax.errors import InputError
+from ganiqa_jax.loop import Run, run_loop
 from ganiqa_jax.models import Student, Teacher
 from ganiqa_jax.models.features import FeatureAdapters
-from ganiqa_jax.progress import track
 from ganiqa_jax.pseudo import PseudoLabels, pseudo_labels
 from ganiqa_jax.types import Batch, Params
 
@@ -40,22 +39,6 @@ if TYPE_CHECKING:
     from ganiqa_jax.data.pipeline import Mixture
 
 logger = logging.getLogger("ganiqa_jax")
-
-Step = Callable[[steps.TrainState, Batch], tuple[steps.TrainState, dict[str, Any]]]
-
-
-class Run(NamedTuple):
-    """What the loop needs besides the state."""
-
-    workdir: Path
-    step: Step
-    mixture: "Mixture"
-    total: int
-    save_every: int
-    log_every: int
-    keep: int
-    learning_rate: Callable[[int], float]
-    max_nonfinite: int
 
 
 def train_teacher(
@@ -320,60 +303,10 @@ def _execute(
         step=step,
         mixture=_mixture(config, sources, pseudo),
         total=config.steps,
-        save_every=config.loop.save_every,
-        log_every=config.loop.log_every,
-        keep=config.loop.keep,
+        loop=config.loop,
         learning_rate=functools.partial(
             optim.learning_rate, config.optim, config.steps
         ),
         max_nonfinite=config.optim.max_nonfinite,
     )
-    _loop(run, state, start=restored.step if restored else 0, progress=progress)
-
-
-def _loop(run: Run, state: steps.TrainState, *, start: int, progress: bool) -> None:
-    """Data, step, log, save; nothing else."""
-    from ganiqa_jax.data.pipeline import batches
-
-    if start >= run.total:
-        logger.info("Nothing to do: %s is at step %d.", run.workdir, start)
-        return
-    feed = batches(run.mixture, start_step=start, steps=run.total - start)
-    began, logged = time.monotonic(), start
-    previous: dict[str, Any] = {}
-    with rundir.MetricsLog(run.workdir, from_step=start) as log:
-        numbers = range(start, run.total)
-        tracked = track(
-            zip(numbers, feed, strict=True), len(numbers), "train", progress
-        )
-        for number, batch in tracked:
-            state, metrics = run.step(state, batch)
-            # Looking at the step before keeps the device busy meanwhile.
-            _stop_if_nonfinite(run, previous, number - 1)
-            previous = metrics
-            done = number + 1
-            if done % run.log_every == 0 or done == run.total:
-                now = time.monotonic()
-                row = {name: float(value) for name, value in metrics.items()}
-                row["learning_rate"] = run.learning_rate(number)
-                log.write(done, row, steps_per_second=(done - logged) / (now - began))
-                began, logged = now, done
-            if done % run.save_every == 0 or done == run.total:
-                _stop_if_nonfinite(run, metrics, number)
-                checkpoint.save(run.workdir, done, state, keep=run.keep)
-
-
-def _stop_if_nonfinite(run: Run, metrics: Mapping[str, Any], number: int) -> None:
-    if not metrics or int(metrics["nonfinite"]) <= run.max_nonfinite:
-        return
-    from ganiqa_jax.data.pipeline import plan
-
-    names = [row.record.name for row in plan(run.mixture, number)]
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    steps_kept = checkpoint.verified_steps(run.workdir)
-    kept = f"checkpoint {steps_kept[-1]}" if steps_kept else "no checkpoint yet"
-    raise NonFiniteError(
-        f"Loss or gradient was not finite {int(metrics['nonfinite'])} steps in a row, "
-        f"last at step {number + 1}, batch of {shown}. {kept} of {run.workdir} is "
-        "good. Lower optim.peak_lr, or look at those pictures."
-    )
+    run_loop(run, state, start=restored.step if restored else 0, progress=progress)

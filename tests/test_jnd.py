@@ -1,5 +1,7 @@
 """The JND map and the minimum-JND picture."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,16 +12,19 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.image import jnd as jnd_module
 from ganiqa_jax.image.jnd import luminance_adaptation
 
-# Op by op, every shifted slice would be compiled by itself.
-jnd_map = jax.jit(jnd_module.jnd_map, static_argnames="form")
-mjnd = jax.jit(jnd_module.mjnd, static_argnames="config")
-pattern_complexity = jax.jit(jnd_module.pattern_complexity)
+# Op by op, every shifted slice would be compiled by itself. These pictures are tiny:
+# the time goes into optimizing the program.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+jnd_map = jit(jnd_module.jnd_map, static_argnames="form")
+mjnd = jit(jnd_module.mjnd, static_argnames="config")
+pattern_complexity = jit(jnd_module.pattern_complexity)
 
 FORMS = ("yang", "wu2017")
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> jax.Array:
-    return jax.random.uniform(jax.random.key(seed), shape)
+    random = np.random.default_rng(seed)
+    return jnp.asarray(random.uniform(size=shape), jnp.float32)
 
 
 def luma_of(image: jax.Array) -> jax.Array:
@@ -57,7 +62,7 @@ def test_texture_hides_more_than_a_flat_field_of_the_same_mean(form):
 
 
 def test_directions_are_treated_alike():
-    luma = 255 * noise((1, 9, 9))
+    luma = 255 * noise((1, 16, 16))
     for turn in (
         lambda x: x.swapaxes(1, 2),
         lambda x: x[:, ::-1],
@@ -69,13 +74,13 @@ def test_directions_are_treated_alike():
 
 
 def test_complexity_counts_orientations():
-    flat = pattern_complexity(jnp.full((1, 12, 12), 80.0))
+    flat = pattern_complexity(jnp.full((1, 16, 16), 80.0))
     np.testing.assert_allclose(flat, 1.0, rtol=1e-6)
-    across = 10.0 * jnp.arange(12.0)[None, :] + jnp.zeros((12, 1))
+    across = 10.0 * jnp.arange(16.0)[None, :] + jnp.zeros((16, 1))
     for ramp in (across, across.T, across + across.T, across - across.T):
-        same = pattern_complexity(ramp[None, :, :] + noise((1, 12, 12)) * 1e-3)
+        same = pattern_complexity(ramp[None, :, :] + noise((1, 16, 16)) * 1e-3)
         np.testing.assert_allclose(same[0, 3:-3, 3:-3], 1.0, rtol=1e-6)
-    rough = pattern_complexity(255 * noise((1, 12, 12)))[0, 3:-3, 3:-3]
+    rough = pattern_complexity(255 * noise((1, 16, 16)))[0, 3:-3, 3:-3]
     assert 4 < rough.mean() <= 9
 
 
@@ -93,21 +98,21 @@ def test_wu_lets_a_pattern_hide_more_than_a_lone_edge_of_more_contrast():
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("grey", [0.0, 0.3, 1.0])
 def test_constant_picture_is_unchanged(form, grey):
-    images = jnp.full((1, 7, 6, 3), grey)
+    images = jnp.full((1, 16, 16, 3), grey)
     np.testing.assert_allclose(mjnd(images, JndConfig(form=form)), images, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_strength_zero_is_the_identity(form):
-    images = noise((2, 8, 8, 3))
+    images = noise((1, 16, 16, 3))
     out = mjnd(images, JndConfig(form=form, strength=0.0))
     np.testing.assert_array_equal(out, images)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("strength", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("strength", [1.0, 3.0])
 def test_change_stays_within_the_threshold(form, strength):
-    images = jnp.concatenate([noise((1, 12, 10, 3)), noise((1, 12, 10, 3), 1) * 0.1])
+    images = noise((1, 16, 16, 3)) * jnp.linspace(0.1, 1, 16)[None, :, None, None]
     out = mjnd(images, JndConfig(form=form, strength=strength))
     jnd = jnd_map(luma_of(images), form=form)[..., None] / 255
     change = jnp.abs(out - images)
@@ -138,15 +143,15 @@ def test_gradients_are_finite_on_black_white_flat_and_rough(form):
     weights = noise(images.shape, 2)
 
     def total(x):
-        return (mjnd(x, JndConfig(form=form)) * weights).sum()
+        return (jnd_module.mjnd(x, JndConfig(form=form)) * weights).sum()
 
-    slopes = jax.jit(jax.grad(total))(images)
+    slopes = jit(jax.grad(total))(images)
     assert jnp.isfinite(slopes).all()
     assert jnp.abs(slopes[3]).max() > 0.1
 
 
 def test_gradient_agrees_with_a_difference_quotient():
-    luma = 40 + 150 * noise((1, 7, 7))
+    luma = 40 + 150 * noise((1, 16, 16))
     direction = noise(luma.shape, 3) - 0.5
     slope = jax.jvp(lambda x: jnd_map(x).sum(), (luma,), (direction,))[1]
     ahead, behind = (jnd_map(luma + h * direction).sum() for h in (0.05, -0.05))

@@ -55,6 +55,7 @@ ROWS = {
     3: ("data.pipeline", "data.tfds_builder"),
     4: (
         "pseudo",
+        "loop",
         "train",
         "evaluate",
         "demo",

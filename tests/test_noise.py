@@ -1,6 +1,7 @@
 """What disturbs the student."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,19 @@ import numpy as np
 import pytest
 
 from ganiqa_jax.config import NoiseConfig
-from ganiqa_jax.image.noise import (
-    drop_tokens,
-    jitter_labels,
-    noise_features,
-    noise_pictures,
+from ganiqa_jax.image import noise
+
+# Op by op, every random draw would be compiled by itself. These arrays are tiny: the
+# time goes into optimizing the program.
+jit = functools.partial(
+    jax.jit,
+    static_argnums=2,
+    compiler_options={"xla_backend_optimization_level": 0},
 )
+noise_pictures = jit(noise.noise_pictures)
+noise_features = jit(noise.noise_features)
+drop_tokens = jit(noise.drop_tokens)
+jitter_labels = jit(noise.jitter_labels)
 
 OFF = NoiseConfig.off()
 HOLES = dataclasses.replace(OFF, cutout_prob=1.0, cutout_holes=2, cutout_side=0.25)
@@ -21,9 +29,9 @@ PIXELS = dataclasses.replace(OFF, pixel_prob=1.0, pixel_std=0.05)
 FEATURES = dataclasses.replace(OFF, feature_prob=1.0, feature_std=0.1)
 
 
-def pictures(count: int = 4, side: int = 16) -> jax.Array:
-    shape = (count, side, side, 3)
-    return 0.6 + 0.4 * jax.random.uniform(jax.random.key(9), shape)
+def pictures() -> jax.Array:
+    random = np.random.default_rng(9)
+    return jnp.asarray(random.uniform(0.6, 1, (100, 16, 16, 3)), jnp.float32)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +74,7 @@ def test_same_key_gives_the_same_and_another_key_another(key):
 
 
 def test_holes_are_whole_grey_squares(key):
-    x = pictures(64)
+    x = pictures()
     out = np.asarray(noise_pictures(key, x, HOLES))
     holes = (out == 0.5).all(axis=-1)
     np.testing.assert_array_equal(out[~holes], np.asarray(x)[~holes])
@@ -80,62 +88,51 @@ def test_holes_are_whole_grey_squares(key):
 
 
 def test_only_a_share_of_the_rows_is_noised(key):
-    x = pictures(400, 8)
+    x = pictures()
     for config in (
         dataclasses.replace(HOLES, cutout_prob=0.25),
         dataclasses.replace(PIXELS, pixel_prob=0.25),
     ):
         touched = (noise_pictures(key, x, config) != x).any(axis=(1, 2, 3))
-        assert 70 < touched.sum() < 130
+        assert 12 < touched.sum() < 40
     some = dataclasses.replace(FEATURES, feature_prob=0.25)
     touched = (noise_features(key, x, some) != x).any(axis=(1, 2, 3))
-    assert 70 < touched.sum() < 130
+    assert 12 < touched.sum() < 40
 
 
 def test_noised_pictures_stay_in_range_and_have_the_deviation_asked_for(key):
-    grey = jnp.full((2, 32, 32, 3), 0.5)
-    np.testing.assert_allclose(noise_pictures(key, grey, PIXELS).std(), 0.05, rtol=0.1)
-    extreme = jnp.stack([jnp.zeros((16, 16, 3)), jnp.ones((16, 16, 3))])
-    out = noise_pictures(key, extreme, PIXELS)
-    assert out.min() == 0 and out.max() == 1 and (out != extreme).any()
+    shades = jnp.arange(100) % 3 / 2
+    x = jnp.broadcast_to(shades[:, None, None, None], (100, 16, 16, 3))
+    out = noise_pictures(key, x, PIXELS)
+    np.testing.assert_allclose(out[1::3].std(), 0.05, rtol=0.1)
+    assert out.min() == 0 and out.max() == 1
+    assert (out[::3] > 0).any() and (out[2::3] < 1).any()
 
 
 def test_feature_noise_scales_with_each_rows_own_spread(key):
-    h = (
-        jax.random.normal(key, (2, 8, 8, 16))
-        * jnp.array([1.0, 100.0])[:, None, None, None]
-    )
-    added = noise_features(jax.random.key(1), h, FEATURES) - h
-    np.testing.assert_allclose(added[0].std(), 0.1, rtol=0.1)
-    np.testing.assert_allclose(added[1].std(), 10.0, rtol=0.1)
+    h = pictures() * jnp.arange(1.0, 101.0)[:, None, None, None]
+    added = (noise_features(key, h, FEATURES) - h).std(axis=(1, 2, 3))
+    np.testing.assert_allclose(added, 0.1 * h.std(axis=(1, 2, 3)), rtol=0.15)
 
 
 def test_feature_noise_has_finite_gradients_on_constant_features(key):
-    slope = jax.grad(lambda h: (noise_features(key, h, FEATURES) ** 2).sum())(
-        jnp.ones((1, 2, 2, 4))
-    )
+    def total(h):
+        return (noise.noise_features(key, h, FEATURES) ** 2).sum()
+
+    slope = jax.jit(jax.grad(total))(jnp.ones((1, 2, 2, 4)))
     np.testing.assert_allclose(slope, 2.0)
 
 
 def test_whole_tokens_are_dropped_and_the_rest_kept_as_they_are(key):
-    tokens = pictures(20)
+    tokens = pictures()
     out = drop_tokens(key, tokens, 0.3)
     gone = (out == 0).all(axis=-1)
     np.testing.assert_array_equal(out[~gone], tokens[~gone])
     assert abs(gone.mean() - 0.3) < 0.03
-    np.testing.assert_array_equal(drop_tokens(key, tokens, 1.0), 0)
+    np.testing.assert_array_equal(drop_tokens(key, tokens, 1.0), 0.0)
 
 
 def test_label_jitter_has_the_deviation_asked_for(key):
     added = jitter_labels(key, jnp.full(4000, 2.0), 0.05) - 2.0
     np.testing.assert_allclose(added.std(), 0.05, rtol=0.1)
     assert abs(added.mean()) < 0.005
-
-
-def test_noise_can_be_jitted(key):
-    x, config = pictures(), NoiseConfig(cutout_prob=1.0, pixel_prob=1.0)
-    np.testing.assert_allclose(
-        jax.jit(lambda k, x: noise_pictures(k, x, config))(key, x),
-        noise_pictures(key, x, config),
-        atol=1e-6,
-    )

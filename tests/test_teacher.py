@@ -13,6 +13,7 @@ from ganiqa_jax.config import JndConfig, TeacherConfig
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Teacher
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from ganiqa_jax.models.quality import QualityHead
 
 SIDE = 64
 TINY = TeacherConfig(
@@ -184,12 +185,12 @@ def test_bfloat16_leaves_scores_and_parameters_in_float32():
     assert {v.dtype for v in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
-def test_scores_start_near_zero(key):
-    picture = ONE[:1]
-    init = Teacher(dataclasses.replace(TINY, width=64)).init
-    head = jax.jit(lambda k: init(k, picture, picture)["params"]["head"])(key)
-    assert 0.007 < head["score"]["kernel"].std() < 0.013
-    np.testing.assert_array_equal(head["score"]["bias"], 0)
+def test_the_score_layer_starts_small(key):
+    head = QualityHead(width=64, bins=3)
+    pooled = jnp.ones((1, 128))
+    params = jax.jit(lambda k: head.init(k, pooled, train=False)["params"])(key)
+    assert 0.007 < params["score"]["kernel"].std() < 0.013
+    np.testing.assert_array_equal(params["score"]["bias"], 0)
 
 
 @pytest.mark.parametrize(

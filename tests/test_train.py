@@ -159,24 +159,27 @@ def test_killed_run_resumes_bit_for_bit(pairs, teacher_run, tmp_path):
     assert losses(workdir) == losses(teacher_run)
 
 
-def test_distillation_resumes_bit_for_bit(pairs, teacher_run, tmp_path, monkeypatch):
+def test_interrupted_distillation_resumes_bit_for_bit(
+    pairs, teacher_run, tmp_path, monkeypatch
+):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     config = distill_config(pairs, teacher_run)
     distill(config, whole, progress=False)
 
-    class Stop(Exception):
-        pass
+    write = rundir.MetricsLog.write
 
-    save = checkpoint.save
-
-    def save_then_stop(workdir, step, state, *, keep):
-        save(workdir, step, state, keep=keep)
+    def write_then_interrupt(log, step, metrics, **extra):
+        write(log, step, metrics, **extra)
         if step == 10:
-            raise Stop
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", save_then_stop)
-    with pytest.raises(Stop):
-        distill(config, halves, progress=False)
+    rare = dataclasses.replace(LOOP, save_every=20)
+    with monkeypatch.context() as patched:
+        patched.setattr(rundir.MetricsLog, "write", write_then_interrupt)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            distill(dataclasses.replace(config, loop=rare), halves, progress=False)
+    assert any("Step 10 is saved" in note for note in caught.value.__notes__)
+    assert checkpoint.verified_steps(halves) == [10]
     distill(config, halves, resume=True, progress=False)
     assert final_weights(halves) == final_weights(whole)
     assert losses(halves) == losses(whole)

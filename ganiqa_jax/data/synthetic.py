@@ -315,7 +315,9 @@ def _load(source: Pixels | Path) -> Pixels:
         ) from error
 
 
-def _window(pixels: Pixels, crop: int | None, random: np.random.Generator) -> Pixels:
+def _window(
+    pixels: Pixels, crop: int | None, random: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
     if crop is None:
         return pixels
     height, width = pixels.shape[:2]
