@@ -5,7 +5,7 @@ import importlib.util
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
@@ -36,14 +36,14 @@ class RunOptions(Generic[Config]):
     """Where and how to run.
 
     Attributes:
-      workdir: run directory; new, or with --resume one that was begun.
       config: the fields of the configuration file.
+      workdir: run directory; new, or with --resume one that was begun.
       resume: go on from the newest checkpoint that verifies.
       progress: a progress bar on standard error.
     """
 
-    workdir: Path
     config: Annotated[Config, tyro.conf.arg(name="")]
+    workdir: Path = tyro.MISSING
     resume: bool = False
     progress: bool = True
 
@@ -102,13 +102,13 @@ def load_config(path: Path, kind: type[Config]) -> Config:
     return config
 
 
-def _parse(command: str, options: type, arguments: Sequence[str]) -> RunOptions:
+def _parse(command: str, options: Any, arguments: Sequence[str]) -> RunOptions:
     rest = list(arguments)
     kind = TeacherTrainConfig if command == "train" else DistillConfig
     default = None
     if rest and not rest[0].startswith("-"):
         config = load_config(Path(rest.pop(0)), kind)
-        default = RunOptions(workdir=tyro.MISSING, config=config)
+        default = RunOptions(config)
     elif not set(rest) & {"-h", "--help"}:
         raise InputError(
             f"Give a configuration file first: ganiqa {command} configs/NAME.py "

@@ -118,9 +118,8 @@ def ringing(pixels: Pixels, level: int, random: np.random.Generator) -> Pixels:
     down = np.arange(height, dtype=np.float32)[:, None] / height
     across = np.arange(width, dtype=np.float32)[None, :] / width
     kept = down**2 + across**2 <= RINGING_CUTOFF[level - 1] ** 2
-    return _rounded(
-        scipy.fft.idctn(spectrum * kept[..., None], axes=(0, 1), norm="ortho")
-    )
+    passed = scipy.fft.idctn(spectrum * kept[..., None], axes=(0, 1), norm="ortho")
+    return _rounded(np.asarray(passed))
 
 
 def texture_smear(pixels: Pixels, level: int, random: np.random.Generator) -> Pixels:
@@ -129,7 +128,9 @@ def texture_smear(pixels: Pixels, level: int, random: np.random.Generator) -> Pi
     values = _floats(pixels)
     side = radius + 1
     luma = values.mean(axis=2)
-    means = ndimage.uniform_filter(values, (side, side, 1), mode="reflect")
+    means = values
+    for axis in (0, 1):
+        means = ndimage.uniform_filter1d(means, side, axis=axis, mode="reflect")
     variance = ndimage.uniform_filter((luma - luma.mean()) ** 2, side, mode="reflect")
     variance -= ndimage.uniform_filter(luma - luma.mean(), side, mode="reflect") ** 2
     # The filter's window begins side // 2 before its pixel: moved by these it ends,

@@ -222,11 +222,10 @@ def _variance(luma: Float[Array, "B H W"]) -> Float[Array, "B H W"]:
 
 def _widened(marked: Bool[Array, "B H W"], radius: int) -> Bool[Array, "B H W"]:
     """Marks everything within a square of a marked pixel."""
-    height, width = marked.shape[1:]
-    padded = jnp.pad(marked, _border(radius))
-    steps = range(2 * radius + 1)
-    rows = sum(padded[:, step : step + height] for step in steps) > 0
-    return sum(rows[:, :, step : step + width] for step in steps) > 0
+    widened = jnp.zeros_like(marked)
+    for around in _shifts(jnp.pad(marked, _border(radius)), 2 * radius + 1):
+        widened = widened | around
+    return widened
 
 
 def _filtered(pictures: Float[Array, "B H W ..."], kernel: np.ndarray) -> Array:
