@@ -222,9 +222,14 @@ def _variance(luma: Float[Array, "B H W"]) -> Float[Array, "B H W"]:
 
 def _widened(marked: Bool[Array, "B H W"], radius: int) -> Bool[Array, "B H W"]:
     """Marks everything within a square of a marked pixel."""
-    widened = jnp.zeros_like(marked)
-    for around in _shifts(jnp.pad(marked, _border(radius)), 2 * radius + 1):
-        widened = widened | around
+    widened = marked
+    for axis in (1, 2):  # one after the other: 14 shifts instead of 49
+        length = marked.shape[axis]
+        border = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
+        padded = jnp.pad(widened, border)
+        for start in range(2 * radius + 1):
+            shifted = jax.lax.slice_in_dim(padded, start, start + length, axis=axis)
+            widened = widened | shifted
     return widened
 
 
