@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from flax import nnx
 from ganiqa_jax.config import NoiseConfig, StudentConfig
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student
+from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 
 SIDE = 64
 TINY = StudentConfig(
@@ -57,19 +59,30 @@ PICTURES = jnp.asarray(
 )
 
 
+def sampled_pixels(next_fun, args, kwargs, context):
+    """In place of a trunk: pixels of the picture, in the shapes of its taps."""
+    if not isinstance(context.module, MobileNetV1):
+        return next_fun(*args, **kwargs)
+    strides = ((8, 192), (16, 384), (32, 768))
+    grey = args[0][..., :1]
+    return [jnp.repeat(grey[:, ::s, ::s], channels, -1) for s, channels in strides]
+
+
 @functools.cache
 def runner(config, train, noise):
+    """A student on sampled pixels, compiled; what it returns depends on the key."""
     variables = random_variables(config)
 
     def run(key):
-        return Student(config).apply(
-            variables,
-            PICTURES,
-            train=train,
-            noise=noise,
-            rngs={"dropout": key, "noise": key},
-            mutable=["batch_stats"] if train else [],
-        )[0]
+        with nn.intercept_methods(sampled_pixels):
+            return Student(config).apply(
+                variables,
+                PICTURES,
+                train=train,
+                noise=noise,
+                rngs={"dropout": key, "noise": key},
+                mutable=["batch_stats"] if train else [],
+            )[0]
 
     return jax.jit(run)
 
@@ -162,7 +175,7 @@ def test_inference_ignores_noise_and_keys():
 @pytest.mark.parametrize(
     ("noise", "keeps_the_distilled_map"),
     [
-        ({"cutout_prob": 1.0, "cutout_side": 0.5}, False),
+        ({"cutout_prob": 1.0, "cutout_side": 0.4}, False),
         ({"feature_prob": 1.0, "feature_std": 0.5}, False),
         ({"token_dropout": 0.5}, True),
     ],
@@ -215,9 +228,8 @@ def test_a_picture_too_small_is_named():
         shapes_of(TINY, side=24)
 
 
-@pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
-def test_wraps_as_an_nnx_module(trunk):
-    config = dataclasses.replace(TINY, trunk=trunk)
+def test_wraps_as_an_nnx_module():
+    config = dataclasses.replace(TINY, trunk="efficientvit")
 
     def build():
         network = nnx.bridge.ToNNX(Student(config), rngs=nnx.Rngs(0))
