@@ -60,7 +60,7 @@ def _infer_pseudo_labels(
     )
     card = dataclasses.replace(teacher.card, preprocessing=view)
     scorer = Scorer(teacher.network, teacher.variables, card)
-    pairs = [(r.reference, r.distorted) for r in source.split.train]
+    pairs = [(r.reference, r.distorted) for r in source.split.train if r.reference]
     z_of_crops = list(
         track(scorer.crop_z_pairs(pairs), len(pairs), "pseudo-labels", progress)
     )

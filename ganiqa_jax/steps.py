@@ -6,7 +6,7 @@ noise are keyed by the step.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -79,7 +79,8 @@ def predict(
     student: nn.Module,
 ) -> Float[Array, " B"]:
     """z of each picture, without a reference."""
-    return student.apply(variables, distorted, train=False).z
+    output = student.apply(variables, distorted, train=False)
+    return cast(NetworkOutput, output).z
 
 
 def predict_pairs(
@@ -90,7 +91,8 @@ def predict_pairs(
     teacher: nn.Module,
 ) -> Float[Array, " B"]:
     """z of each distorted picture against its reference."""
-    return teacher.apply(variables, reference, distorted, train=False).z
+    output = teacher.apply(variables, reference, distorted, train=False)
+    return cast(NetworkOutput, output).z
 
 
 def teacher_step(
@@ -130,17 +132,19 @@ def teacher_step(
     )
 
     def loss_fn(params: Params) -> tuple[Array, tuple[Metrics, Params]]:
-        output, mutated = teacher.apply(
-            _variables(params["network"], frozen, state.batch_stats),
-            reference,
-            distorted,
-            train=True,
-            rngs={"dropout": dropout_key},
-            mutable=["batch_stats"],
+        output, batch_stats = _outputs(
+            teacher.apply(
+                _variables(params["network"], frozen, state.batch_stats),
+                reference,
+                distorted,
+                train=True,
+                rngs={"dropout": dropout_key},
+                mutable=["batch_stats"],
+            )
         )
         parts = _teacher_terms(output, batch, weights)
         total = _weighted_sum(parts, weights)
-        return total, (parts, mutated.get("batch_stats", {}))
+        return total, (parts, batch_stats)
 
     return _update(state, loss_fn, optimizer, optim_config)
 
@@ -192,9 +196,10 @@ def distill_step(
     pairs = reference.shape[0]
     aim = None
     if teacher is not None and pairs:
-        aim = jax.lax.stop_gradient(
-            teacher.apply(teacher_variables, reference, distorted[:pairs], train=False)
+        seen = teacher.apply(
+            teacher_variables, reference, distorted[:pairs], train=False
         )
+        aim = cast(NetworkOutput, jax.lax.stop_gradient(seen))
     row_weights = _row_weights(batch, weights, state.step, steps)
     mos = jnp.where(
         batch.labelled,
@@ -203,13 +208,15 @@ def distill_step(
     )
 
     def loss_fn(params: Params) -> tuple[Array, tuple[Metrics, Params]]:
-        output, mutated = student.apply(
-            _variables(params["network"], frozen, state.batch_stats),
-            distorted,
-            train=True,
-            noise=noise,
-            rngs={"dropout": dropout_key, "noise": noise_key},
-            mutable=["batch_stats"],
+        output, batch_stats = _outputs(
+            student.apply(
+                _variables(params["network"], frozen, state.batch_stats),
+                distorted,
+                train=True,
+                noise=noise,
+                rngs={"dropout": dropout_key, "noise": noise_key},
+                mutable=["batch_stats"],
+            )
         )
         parts = _score_terms(output, mos, batch, row_weights, weights)
         if aim is not None:
@@ -220,13 +227,13 @@ def distill_step(
             head = NetworkOutput(
                 z=output.z[:pairs],
                 logits=None if output.logits is None else output.logits[:pairs],
-                features=adapted,
+                features=cast(dict[str, Array], adapted),
             )
             parts |= distillation_terms(
                 head, aim, row_weights[:pairs], batch.mask[:pairs], weights
             )
         total = _weighted_sum(parts, weights)
-        return total, (parts, mutated.get("batch_stats", {}))
+        return total, (parts, batch_stats)
 
     return _update(state, loss_fn, optimizer, optim_config)
 
@@ -345,6 +352,12 @@ def _weighted_sum(parts: Metrics, weights: TeacherWeights | DistillWeights) -> A
     return sum(terms, start=jnp.zeros(()))
 
 
+def _outputs(applied: Any) -> tuple[NetworkOutput, Params]:
+    """What `apply` returns with mutable batch statistics, by name."""
+    output, mutated = applied
+    return output, mutated.get("batch_stats", {})
+
+
 def _variables(
     params: Params, frozen: Params, batch_stats: Params
 ) -> dict[str, Params]:
@@ -373,9 +386,10 @@ def _update(
     )
     grad_norm = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params = cast(Params, optax.apply_updates(state.params, updates))
+    skipping = cast(optax.ApplyIfFiniteState, opt_state)
     # The optimiser skips a non-finite update; the running statistics must too.
-    applied = optim.step_applied(opt_state)
+    applied = optim.step_applied(skipping)
     batch_stats = jax.tree.map(
         lambda new, old: jnp.where(applied, new, old), batch_stats, state.batch_stats
     )
@@ -389,7 +403,7 @@ def _update(
     metrics = {
         "loss": loss,
         "grad_norm": grad_norm,
-        "nonfinite": optim.nonfinite_steps(opt_state),
+        "nonfinite": optim.nonfinite_steps(skipping),
         **parts,
     }
     return next_state, metrics

@@ -8,7 +8,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -218,7 +218,7 @@ def _finish_directory(
     sources: Sequence[Source],
     frozen: Params,
     *,
-    role: str,
+    role: Literal["teacher", "student"],
 ) -> None:
     """Writes what a checkpoint needs to score a picture, before the first step."""
     public = next(s for s in sources if s.config.dataset == config.data.scale)
@@ -304,8 +304,8 @@ def _execute(
         mixture=_mixture(config, sources, pseudo),
         total=config.steps,
         loop=config.loop,
-        learning_rate=functools.partial(
-            optim.learning_rate, config.optim, config.steps
+        learning_rate=lambda number: float(
+            optim.learning_rate(config.optim, config.steps, number)
         ),
         max_nonfinite=config.optim.max_nonfinite,
     )

@@ -50,7 +50,7 @@ class RunOptions(Generic[Config]):
 
 def train(arguments: Sequence[str]) -> None:
     """Stage 1: train the full-reference teacher on pairs with opinion scores."""
-    options = _parse("train", RunOptions[TeacherTrainConfig], arguments)
+    options = _parse("train", TeacherTrainConfig, arguments)
     _start_backend()
     from ganiqa_jax.train import train_teacher
 
@@ -65,7 +65,7 @@ def train(arguments: Sequence[str]) -> None:
 
 def distill(arguments: Sequence[str]) -> None:
     """Stage 2: distil the teacher into the light no-reference student."""
-    options = _parse("distill", RunOptions[DistillConfig], arguments)
+    options = _parse("distill", DistillConfig, arguments)
     _start_backend()
     from ganiqa_jax.train import distill as run
 
@@ -102,18 +102,19 @@ def load_config(path: Path, kind: type[Config]) -> Config:
     return config
 
 
-def _parse(command: str, options: Any, arguments: Sequence[str]) -> RunOptions:
+def _parse(
+    command: str, kind: type[Config], arguments: Sequence[str]
+) -> RunOptions[Config]:
     rest = list(arguments)
-    kind = TeacherTrainConfig if command == "train" else DistillConfig
     default = None
     if rest and not rest[0].startswith("-"):
-        config = load_config(Path(rest.pop(0)), kind)
-        default = RunOptions(config)
+        default = RunOptions(load_config(Path(rest.pop(0)), kind))
     elif not set(rest) & {"-h", "--help"}:
         raise InputError(
             f"Give a configuration file first: ganiqa {command} configs/NAME.py "
             f"--workdir DIR. `ganiqa {command} --help` shows every field."
         )
+    options: Any = RunOptions[kind]
     return tyro.cli(
         options,
         prog=f"ganiqa {command} CONFIG.py",
