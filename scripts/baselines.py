@@ -134,7 +134,8 @@ def _embedder(weights: Path):
     @jax.jit
     def embed(pixels):
         taps = network.apply(trunk, pixels[None].astype(jnp.float32) / 255, train=False)
-        moments = [(t.mean((1, 2)), t.std((1, 2))) for t in taps]
+        maps = [jnp.asarray(tap) for tap in taps]
+        moments = [(m.mean((1, 2)), m.std((1, 2))) for m in maps]
         return jnp.concatenate([m for pair in moments for m in pair], axis=-1)[0]
 
     return embed
