@@ -12,7 +12,7 @@ The control, the same student without a teacher:
 
 Needs:    runs/teacher from configs/teacher_sr4kiqa.py, and $GANIQA_DATA (default:
           data) with agiqa3k/, sr4kiqa/, synthetic_unlabelled/ and weights/.
-Measured: 2 CPU cores (shared with other work), 32 minutes and 2.5 for the pseudo-labels;
+Measured: 2 shared CPU cores, 32 minutes, and 2.5 for the pseudo-labels;
           SRCC 0.646 on the AGIQA-3K test prompts: underfitted, see the README.
 """
 
