@@ -135,7 +135,7 @@ def sampled_pixels(next_fun, args, kwargs, context):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_training_stops_at_the_backbone_and_inference_does_not(train):
+def test_the_teacher_itself_stops_gradients_at_its_taps_in_training_only(train):
     config = dataclasses.replace(TINY, jnd=JndConfig(strength=0.0), dropout=0.0)
     variables = random_variables(config)
 

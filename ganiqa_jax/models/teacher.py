@@ -31,7 +31,7 @@ class Teacher(nn.Module):
     difference of exactly 0 when `train` is False.
 
     The backbone lives in the collection `frozen`. In training no gradient enters it;
-    at inference the score is differentiable in both pictures.
+    at inference that is left to the backbone.
 
     `TeacherConfig.iqa_conformer()` is the predecessor, but for the bias of its
     projection, which here cancels in the difference.
