@@ -12,17 +12,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
-from ganiqa_jax import losses, optim
+from ganiqa_jax import optim
 from ganiqa_jax.config import DistillWeights, NoiseConfig, OptimConfig, TeacherWeights
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.image.crops import joint_augment
 from ganiqa_jax.image.noise import jitter_labels
+from ganiqa_jax.models.features import DISTILLED_MAPS
+from ganiqa_jax.terms import distillation_terms, score_terms, teacher_terms
 from ganiqa_jax.types import Batch, Metrics, NetworkOutput, Params
-
-DISTILLED_MAPS = ("difference", "reference", "encoded", "decoded")
-MATCHED_STATISTICS = ("difference", "encoded")
 
 
 class TrainState(NamedTuple):
@@ -142,7 +141,7 @@ def teacher_step(
                 mutable=["batch_stats"],
             )
         )
-        parts = _teacher_terms(output, batch, weights)
+        parts = teacher_terms(output, batch, weights)
         total = _weighted_sum(parts, weights)
         return total, (parts, batch_stats)
 
@@ -218,7 +217,7 @@ def distill_step(
                 mutable=["batch_stats"],
             )
         )
-        parts = _score_terms(output, mos, batch, row_weights, weights)
+        parts = score_terms(output, mos, batch, row_weights, weights)
         if aim is not None:
             adapted = adapters.apply(
                 {"params": params["adapters"]},
@@ -236,107 +235,6 @@ def distill_step(
         return total, (parts, batch_stats)
 
     return _update(state, loss_fn, optimizer, optim_config)
-
-
-def distillation_terms(
-    student: NetworkOutput,
-    teacher: NetworkOutput,
-    row_weights: Float[Array, " P"],
-    mask: Bool[Array, " P"],
-    weights: DistillWeights,
-) -> Metrics:
-    """The terms between student and teacher, each a scalar.
-
-    A term is the mean over counted rows of weight times value: it is not divided by
-    the weights, or a ramp that all rows share would cancel.
-
-    Args:
-      student: its maps already through the adapters.
-      teacher: its values; gradients are the caller's concern.
-      row_weights: weight of each pair; 0 leaves a row out.
-      mask: pairs that count.
-      weights: a term of weight 0 is not computed.
-    """
-    counted = mask.astype(jnp.float32)
-
-    def mean(values: Float[Array, " P"]) -> Array:
-        return losses.masked_mean(values * row_weights, counted)
-
-    parts: Metrics = {}
-    if weights.score:
-        parts["score"] = mean(losses.smooth_l1(student.z, teacher.z))
-    if weights.soft and student.logits is not None and teacher.logits is not None:
-        parts["soft"] = mean(
-            losses.soft_label_loss(student.logits, teacher.logits, weights.temperature)
-        )
-    if weights.feature:
-        maps = zip(DISTILLED_MAPS, weights.feature_maps, strict=True)
-        parts["feature"] = sum(
-            (
-                scale
-                * mean(
-                    losses.feature_loss(student.features[name], teacher.features[name])
-                )
-                for name, scale in maps
-                if scale
-            ),
-            start=jnp.zeros(()),
-        )
-    if weights.statistics:
-        parts["statistics"] = sum(
-            (
-                losses.statistics_loss(
-                    student.features[name], teacher.features[name], row_weights
-                )
-                for name in MATCHED_STATISTICS
-            ),
-            start=jnp.zeros(()),
-        )
-    return parts
-
-
-def _teacher_terms(
-    output: NetworkOutput, batch: Batch, weights: TeacherWeights
-) -> Metrics:
-    rows = batch.mask.astype(jnp.float32)
-    parts = {"mse": losses.masked_mean((output.z - batch.mos) ** 2, rows)}
-    parts |= _order_terms(output.z, batch.mos, batch, rows, weights)
-    if weights.bins and output.logits is not None:
-        parts["bins"] = losses.masked_mean(
-            losses.bin_cross_entropy(output.logits, batch.mos), rows
-        )
-    return parts
-
-
-def _score_terms(
-    output: NetworkOutput,
-    mos: Float[Array, " B"],
-    batch: Batch,
-    row_weights: Float[Array, " B"],
-    weights: DistillWeights,
-) -> Metrics:
-    labelled = row_weights * batch.labelled
-    parts = {"hard": losses.masked_mean(losses.smooth_l1(output.z, mos), labelled)}
-    return parts | _order_terms(output.z, mos, batch, row_weights, weights)
-
-
-def _order_terms(
-    z: Float[Array, " B"],
-    mos: Float[Array, " B"],
-    batch: Batch,
-    row_weights: Float[Array, " B"],
-    weights: TeacherWeights | DistillWeights,
-) -> Metrics:
-    parts: Metrics = {}
-    if weights.rank:
-        parts["rank"] = losses.rank_loss(
-            z, mos, weights=row_weights, source=batch.source, content=batch.content
-        )
-    if weights.plcc:
-        parts["plcc"] = losses.plcc_loss(
-            z, mos, weights=row_weights, source=batch.source
-        )
-    return parts
 
 
 def _row_weights(

@@ -31,7 +31,7 @@ from ganiqa_jax.data.sources import (
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.loop import Run, run_loop
 from ganiqa_jax.models import Student, Teacher
-from ganiqa_jax.models.features import FeatureAdapters
+from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
 from ganiqa_jax.pseudo import PseudoLabels, pseudo_labels
 from ganiqa_jax.types import Batch, Params
 
@@ -182,7 +182,7 @@ def _init(network: nn.Module, seed: int, *shapes: jax.ShapeDtypeStruct) -> dict:
 
 def _init_adapters(adapters: nn.Module, config: DistillConfig) -> Params:
     shape = (1, 1, 1, config.student.width)
-    features = {name: jnp.zeros(shape) for name in steps.DISTILLED_MAPS}
+    features = {name: jnp.zeros(shape) for name in DISTILLED_MAPS}
     key = jax.random.fold_in(jax.random.key(config.seed), 2)
     return adapters.init(key, features)["params"]
 

@@ -58,7 +58,7 @@ def cases(options: Options, purpose: str):
         TeacherWeights,
     )
     from ganiqa_jax.models import Student, Teacher
-    from ganiqa_jax.models.features import FeatureAdapters
+    from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
     from ganiqa_jax.types import Batch
 
     key = jax.random.key(0)
@@ -138,7 +138,7 @@ def cases(options: Options, purpose: str):
         1,
     )
     adapters = FeatureAdapters(width=128)
-    maps = {name: jnp.zeros((1, 1, 1, 128)) for name in steps.DISTILLED_MAPS}
+    maps = {name: jnp.zeros((1, 1, 1, 128)) for name in DISTILLED_MAPS}
     adapter_params = adapters.init(key, maps)["params"]
     params = {"network": student_variables["params"], "adapters": adapter_params}
     student_optimizer = optim.optimizer(config, 1000, params, trunk="trunk")

@@ -40,6 +40,7 @@ ROWS = {
     ),
     2: (
         "steps",
+        "terms",
         "checkpoint",
         "release",
         "convert",

@@ -24,7 +24,8 @@ from ganiqa_jax.config import (
 )
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student, Teacher
-from ganiqa_jax.models.features import FeatureAdapters
+from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
+from ganiqa_jax.terms import distillation_terms
 from ganiqa_jax.types import Batch, NetworkOutput
 
 SIDE = 64
@@ -79,7 +80,7 @@ def distilling():
     aim = jax.jit(teacher.init)({"params": jax.random.key(1)}, one, one)
     own = jax.jit(student.init)({"params": jax.random.key(2)}, one)
     adapters = FeatureAdapters(width=8)
-    maps = {name: jnp.zeros((1, 1, 1, 8)) for name in steps.DISTILLED_MAPS}
+    maps = {name: jnp.zeros((1, 1, 1, 8)) for name in DISTILLED_MAPS}
     adapter_params = adapters.init(jax.random.key(3), maps)["params"]
     params = {"network": own["params"], "adapters": adapter_params}
     optimizer = optim.optimizer(OPTIM, 20, params, trunk="trunk")
@@ -124,14 +125,14 @@ def moved(before, after) -> list[str]:
 def test_distillation_terms_are_zero_where_student_equals_teacher(key):
     maps = {
         name: jax.random.normal(jax.random.fold_in(key, n), (3, 4, 4, 8))
-        for n, name in enumerate(steps.DISTILLED_MAPS)
+        for n, name in enumerate(DISTILLED_MAPS)
     }
     output = NetworkOutput(
         z=jax.random.normal(key, (3,)),
         logits=jax.random.normal(key, (3, 10)),
         features=maps,
     )
-    parts = steps.distillation_terms(
+    parts = distillation_terms(
         output, output, jnp.ones(3), jnp.ones(3, bool), DistillWeights()
     )
     assert set(parts) == {"score", "soft", "feature", "statistics"}
@@ -143,7 +144,7 @@ def test_distillation_terms_are_zero_where_student_equals_teacher(key):
         logits=-output.logits,
         features={name: value[::-1] for name, value in maps.items()},
     )
-    parts = steps.distillation_terms(
+    parts = distillation_terms(
         other, output, jnp.ones(3), jnp.ones(3, bool), DistillWeights()
     )
     for name in ("score", "soft", "feature"):
