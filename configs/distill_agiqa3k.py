@@ -3,13 +3,12 @@
 SR4KIQA gives pairs with scores, other synthetic pairs than the teacher's give pairs
 that only the teacher scores, AGIQA-3K pictures with scores and no reference.
 
-Make the pairs, then run:
-    ganiqa synthesize "$GANIQA_DATA/pristine/bsds/[2-9]*.jpg" \\
-        --out $GANIQA_DATA/synthetic_unlabelled --per-picture 4 --crop 288 --limit 100
-    ganiqa distill configs/distill_agiqa3k.py --workdir runs/student
-The control, the same student without a teacher:
-    ganiqa distill configs/distill_agiqa3k.py --workdir runs/control --teacher ""
-
+Run:      ganiqa distill configs/distill_agiqa3k.py --workdir runs/student
+Control:  ganiqa distill configs/distill_agiqa3k.py --workdir runs/control \\
+              --teacher ""
+Before:   ganiqa synthesize "$GANIQA_DATA/pristine/bsds/[2-9]*.jpg" \\
+              --out $GANIQA_DATA/synthetic_unlabelled --per-picture 4 --crop 288 \\
+              --limit 100
 Needs:    runs/teacher from configs/teacher_sr4kiqa.py, and $GANIQA_DATA (default:
           data) with agiqa3k/, sr4kiqa/, synthetic_unlabelled/ and weights/.
 Measured: 2 shared CPU cores, 32 minutes, and 2.5 for the pseudo-labels;

@@ -1,10 +1,8 @@
 """Trains the full-reference teacher on SR4KIQA and graded synthetic pairs.
 
-Make the pairs, then run:
-    ganiqa synthesize $GANIQA_DATA/pristine/kodak $GANIQA_DATA/pristine/bsds \\
-        --out $GANIQA_DATA/synthetic --per-picture 6 --crop 288 --limit 120
-    ganiqa train configs/teacher_sr4kiqa.py --workdir runs/teacher
-
+Run:      ganiqa train configs/teacher_sr4kiqa.py --workdir runs/teacher
+Before:   ganiqa synthesize $GANIQA_DATA/pristine/kodak $GANIQA_DATA/pristine/bsds \\
+              --out $GANIQA_DATA/synthetic --per-picture 6 --crop 288 --limit 120
 Needs:    $GANIQA_DATA (default: data) with sr4kiqa/, synthetic/ and weights/.
 Measured: 2 CPU cores (shared with other work), 18.5 minutes; see the README for the
           correlations on the test contents.

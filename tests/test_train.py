@@ -125,7 +125,7 @@ def test_a_run_directory_is_enough_to_score(teacher_run, pairs):
         assert (teacher_run / name).exists(), name
     assert (teacher_run / "splits" / "synthetic.txt").exists()
     card = release.read_card(teacher_run)
-    assert (card.role, card.scale.name) == ("teacher", "synthetic")
+    assert (card.role, card.scale.name) == ("teacher", "synthetic grade")
     files = sorted(pairs.rglob("*.png"))[:1]
     (row,) = create_scorer(teacher_run).compare_iter([(files[0], files[0])])
     assert row.status == "ok" and 0 <= row.score <= 1
