@@ -30,7 +30,7 @@ from ganiqa_jax.types import Batch, NetworkOutput
 
 SIDE = 64
 NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))
-OPTIM = OptimConfig(peak_lr=2e-2, warmup=0.0, ema_decay=0.9, max_nonfinite=2)
+OPTIM = OptimConfig(peak_lr=3e-3, warmup=0.0, ema_decay=0.9, max_nonfinite=2)
 
 
 def tiny_teacher() -> Teacher:
@@ -174,14 +174,10 @@ def test_a_step_moves_network_adapters_statistics_and_average():
     assert moved(state.ema["params"], after.ema["params"])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="known defect: the tiny student predicts a constant; cause not found yet",
-)
 def test_steps_fit_one_batch():
     state, aim, _ = distilling()
     step, batch, seen = jitted_distill_step(), make_batch(), []
-    for _ in range(40):
+    for _ in range(60):
         state, metrics = step(state, aim, batch)
         seen.append(float(metrics["hard"]))
     assert np.mean(seen[-3:]) < 0.7 * np.mean(seen[:3])
