@@ -20,6 +20,7 @@ import os
 from ganiqa_jax.config import (
     DataConfig,
     DistillConfig,
+    DistillWeights,
     LoopConfig,
     OptimConfig,
     Preprocessing,
@@ -33,7 +34,7 @@ DATA = os.environ.get("GANIQA_DATA", "data")
 def get_config() -> DistillConfig:
     return DistillConfig(
         seed=0,
-        steps=900,
+        steps=700,
         teacher="runs/teacher",
         student=StudentConfig(
             trunk="mobilenet_v1",
@@ -50,7 +51,7 @@ def get_config() -> DistillConfig:
                     rows=2,
                 ),
                 SourceConfig(
-                    "agiqa3k", f"{DATA}/agiqa3k", "pictures", rows=16, short_side=384
+                    "agiqa3k", f"{DATA}/agiqa3k", "pictures", rows=24, short_side=320
                 ),
             ),
             scale="agiqa3k",
@@ -58,8 +59,10 @@ def get_config() -> DistillConfig:
             quarter_turns=False,
         ),
         optim=OptimConfig(
-            peak_lr=5e-4, trunk_lr_scale=0.2, weight_decay=0.02, ema_decay=0.995
+            peak_lr=1e-3, trunk_lr_scale=0.03, weight_decay=0.02, ema_decay=0.99
         ),
-        preprocessing=Preprocessing(short_side=384, crop=224, points=9, mirror=True),
+        # At 1 the maps outweigh the scores several times over.
+        weights=DistillWeights(feature=0.1),
+        preprocessing=Preprocessing(short_side=320, crop=224),
         loop=LoopConfig(log_every=10, save_every=100),
     )

@@ -128,9 +128,11 @@ class StudentConfig:
 
     Attributes:
       trunk: the feature extractor; its pointwise and depthwise convolutions train.
-      trunk_weights: path of ImageNet weights of `mobilenet_v1` (.npz).
+      trunk_weights: path of ImageNet weights of `mobilenet_v1` (.npz), whose
+        batch-norm statistics then stay fixed; None starts from random weights and
+        normalises by the batch.
       frozen_blocks: leading MobileNetV1 blocks that stay as loaded (the stem goes
-        with them); gradients stop there, which makes a step on CPU much cheaper.
+        with them), which makes a step on CPU much cheaper.
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 

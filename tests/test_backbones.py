@@ -257,19 +257,17 @@ def test_frozen_blocks_are_parted_from_the_trainable(blocks):
     assert "batch_stats" not in variables  # the statistics are the loaded ones
 
 
-def test_gradient_ends_where_the_frozen_part_does(key):
-    network = MobileNetV1(frozen_blocks=12)
+def test_a_picture_gets_its_gradient_through_frozen_layers(key):
+    network = MobileNetV1(frozen=True)
     x = jax.random.uniform(key, (1, 32, 32, 3))
     variables = filled(jax.eval_shape(network.init, key, x))
 
-    def total(variables, x):
-        return sum(jnp.sum(m) for m in network.apply(variables, x, train=True))
+    def total(x):
+        return sum(jnp.sum(m) for m in network.apply(variables, x))
 
-    grads, to_picture = jax.jit(jax.grad(total, argnums=(0, 1)))(variables, x)
-    assert max(jnp.abs(g).max() for g in jax.tree.leaves(grads["params"])) > 0
-    np.testing.assert_array_equal(to_picture, 0.0)
-    early = {k: v for k, v in grads["frozen"].items() if not k.endswith("_13")}
-    assert all(not g.any() for g in jax.tree.leaves(early))
+    gradient = jax.jit(jax.grad(total))(x)
+    assert jnp.isfinite(gradient).all()
+    assert gradient.any(axis=(1, 2)).all()
 
 
 def test_efficientvit_has_three_stages_and_its_size():

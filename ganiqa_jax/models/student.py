@@ -119,7 +119,11 @@ def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
     dtype = jnp.dtype(config.dtype)
     if config.trunk == "mobilenet_v1":
         return MobileNetV1(
-            frozen_blocks=config.frozen_blocks, dtype=dtype, name="trunk"
+            frozen_blocks=config.frozen_blocks,
+            # Statistics of random weights are worth nothing: those are learned.
+            fixed_statistics=config.trunk_weights is not None,
+            dtype=dtype,
+            name="trunk",
         )
     return EfficientViT(
         stochastic_depth=config.stochastic_depth,

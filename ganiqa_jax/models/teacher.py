@@ -6,7 +6,6 @@ IQA-Conformer (Conde et al. 2022, arXiv:2204.12819).
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -62,7 +61,7 @@ class Teacher(nn.Module):
             larger than `attention_grid`.
         """
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        taps = self._taps(jnp.concatenate([reference, distorted]), train=train)
+        taps = self._taps(jnp.concatenate([reference, distorted]))
         difference, of_reference = self._maps(taps, train=train)
         encoded, decoded = transformer(config, name="transformer")(
             difference, of_reference, train=train
@@ -85,10 +84,9 @@ class Teacher(nn.Module):
         z, logits = head(jnp.concatenate(seen, axis=-1), train=train)
         return NetworkOutput(z, logits, features)
 
-    def _taps(self, pictures: Float[Array, "B H W 3"], *, train: bool) -> list[Array]:
+    def _taps(self, pictures: Float[Array, "B H W 3"]) -> list[Array]:
         """Backbone maps of the minimum-JND pictures, finest first."""
-        taps = _backbone(self.config)(mjnd(pictures, self.config.jnd))
-        return [jax.lax.stop_gradient(tap) for tap in taps] if train else taps
+        return _backbone(self.config)(mjnd(pictures, self.config.jnd))
 
     def _maps(
         self, taps: list[Array], *, train: bool

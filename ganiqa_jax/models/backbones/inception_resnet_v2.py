@@ -12,7 +12,6 @@ classifier is not built.
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -98,7 +97,7 @@ class InceptionResNetV2(nn.Module):
         maps = [jnp.concatenate(levels, axis=-1)]
         if self.taps == "multi":
             maps.extend(self._deep(y))
-        return [jax.lax.stop_gradient(m) for m in maps]
+        return maps
 
     def _stem(self, x: Array) -> Array:
         y = self._conv(x, "conv2d_1a", Unit(32, (3, 3), 2))

@@ -8,7 +8,6 @@ of 2015.
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -79,7 +78,7 @@ class InceptionV3(nn.Module):
             for number, inner in ((4, 128), (5, 160), (6, 160), (7, 192)):
                 y = self._mixed(y, f"mixed_{number}", _block_17(inner))
             maps.extend([y, self._mixed_8(y)])
-        return [jax.lax.stop_gradient(m) for m in maps]
+        return maps
 
     def _stem(self, x: Array) -> Array:
         y = self._conv(x, "conv", (3, 3, 32), stride=2, padding=0)

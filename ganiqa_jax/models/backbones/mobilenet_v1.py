@@ -7,7 +7,6 @@ padding, ReLU6 and epsilon as in the Keras ImageNet weights.
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -41,9 +40,9 @@ class MobileNetV1(nn.Module):
     """Feature maps at 1/8, 1/16 and 1/32.
 
     Attributes:
-      frozen_blocks: the stem and blocks 1 to this number live in `frozen`, and no
-        gradient enters them; 0 trains everything.
-      frozen: all of it lives in `frozen`; no gradient enters.
+      frozen_blocks: the stem and blocks 1 to this number live in `frozen`; 0 trains
+        everything.
+      frozen: all of it lives in `frozen`.
       fixed_statistics: trainable blocks keep the loaded batch-norm statistics.
       taps: `multi` returns three maps, `single` the first alone.
       classes: outputs of the ImageNet head, returned last; 0 leaves it out.
@@ -130,8 +129,7 @@ class MobileNetV1(nn.Module):
             dtype=self.dtype,
             name=name,
         )
-        y = unit(x, train=train)
-        return jax.lax.stop_gradient(y) if frozen else y
+        return unit(x, train=train)
 
 
 def same_padding(sides: tuple[int, ...], kernel: int, stride: int) -> Pads:
