@@ -24,6 +24,8 @@ from ganiqa_jax.evaluate import Part, part_records
 from ganiqa_jax.progress import track
 from ganiqa_jax.scoring.decode import decode_picture, resize_short_side
 
+EMBEDDED = tuple(f"conv_pw_{block}" for block in (3, 5, 7, 9, 11, 13))
+
 
 def psnr(
     model: Path,
@@ -81,7 +83,7 @@ def svr(
     x_train = _embed(embed, train, short_side)
     x = _embed(embed, records, short_side)
     regressor = make_pipeline(
-        StandardScaler(), SVR(C=4.0, gamma=0.25 / x.shape[1], epsilon=0.02)
+        StandardScaler(), SVR(C=0.8, gamma=0.25 / x.shape[1], epsilon=0.02)
     )
     regressor.fit(x_train, [record.mos for record in train])
     report("frozen MobileNetV1 + SVR", records, regressor.predict(x), split, out)
@@ -118,25 +120,28 @@ def _embedder(weights: Path):
     import jax
     import jax.numpy as jnp
 
-    from ganiqa_jax.config import StudentConfig
+    from ganiqa_jax.config import TeacherConfig
     from ganiqa_jax.convert import insert_backbone
-    from ganiqa_jax.models import Student
+    from ganiqa_jax.models import Teacher
     from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 
-    student = Student(StudentConfig(trunk="mobilenet_v1"))
-    variables = jax.jit(student.init)(
-        {"params": jax.random.key(0)}, jnp.zeros((1, 224, 224, 3))
-    )
-    loaded = insert_backbone(variables, weights, "mobilenet_v1")
-    trunk = {name: tree["trunk"] for name, tree in loaded.items() if "trunk" in tree}
-    network = MobileNetV1(frozen_blocks=0, frozen=False)
+    picture = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    teacher = Teacher(TeacherConfig(backbone="mobilenet_v1"))
+    shapes = jax.eval_shape(teacher.init, jax.random.key(0), picture, picture)
+    loaded = insert_backbone(dict(shapes), weights, "mobilenet_v1")
+    backbone = {"frozen": loaded["frozen"]["backbone"]}
+    network = MobileNetV1(frozen=True)
+
+    def wanted(module, method: str) -> bool:
+        return module.name in EMBEDDED and method == "__call__"
 
     @jax.jit
     def embed(pixels):
-        taps = network.apply(trunk, pixels[None].astype(jnp.float32) / 255, train=False)
-        maps = [jnp.asarray(tap) for tap in taps]
-        moments = [(m.mean((1, 2)), m.std((1, 2))) for m in maps]
-        return jnp.concatenate([m for pair in moments for m in pair], axis=-1)[0]
+        picture = pixels[None].astype(jnp.float32) / 255
+        _, seen = network.apply(backbone, picture, capture_intermediates=wanted)
+        maps = [seen["intermediates"][name]["__call__"][0] for name in EMBEDDED]
+        moments = [f(m, axis=(1, 2))[0] for m in maps for f in (jnp.mean, jnp.std)]
+        return jnp.concatenate(moments)
 
     return embed
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_weights import random_weights
 
 from ganiqa_jax import optim, steps
 from ganiqa_jax.config import (
@@ -77,9 +78,9 @@ def make_batch(rows: int = 4, pairs: int = 2) -> Batch:
 def distilling():
     """A student ready to learn, the jitted step, and what the step needs."""
     teacher, student = tiny_teacher(), tiny_student()
-    one = jnp.zeros((1, SIDE, SIDE, 3))
-    aim = jax.jit(teacher.init)({"params": jax.random.key(1)}, one, one)
-    own = jax.jit(student.init)({"params": jax.random.key(2)}, one)
+    one = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    aim = random_weights(jax.eval_shape(teacher.init, jax.random.key(1), one, one))
+    own = random_weights(jax.eval_shape(student.init, jax.random.key(2), one), seed=1)
     adapters = FeatureAdapters(width=8)
     maps = {name: jnp.zeros((1, 1, 1, 8)) for name in DISTILLED_MAPS}
     adapter_params = adapters.init(jax.random.key(3), maps)["params"]
@@ -230,6 +231,8 @@ def test_teacher_needs_a_reference_for_every_row():
 
 def test_both_steps_and_predict_lower_for_cuda_and_tpu():
     state, aim, _ = distilling()
+    one = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    student = jax.eval_shape(tiny_student().init, jax.random.key(2), one)
     traced = jitted_distill_step().trace(state, aim, make_batch())
     traced.lower(lowering_platforms=("cuda",))
     traced.lower(lowering_platforms=("tpu",))
@@ -249,11 +252,16 @@ def test_both_steps_and_predict_lower_for_cuda_and_tpu():
     )
     pairs = make_batch(rows=2, pairs=2)
     traced = step.trace(teacher_state, aim["frozen"], pairs, jax.random.key(0))
-    predict = jax.jit(functools.partial(steps.predict_pairs, teacher=teacher))
-    scoring = predict.trace(aim, pairs.reference, pairs.distorted)
-    for platform in ("cuda", "tpu"):
-        traced.lower(lowering_platforms=(platform,))
-        scoring.lower(lowering_platforms=(platform,))
+    of_pairs = jax.jit(functools.partial(steps.predict_pairs, teacher=teacher))
+    of_pictures = jax.jit(functools.partial(steps.predict, student=tiny_student()))
+    programs = (
+        traced,
+        of_pairs.trace(aim, pairs.reference, pairs.distorted),
+        of_pictures.trace(student, pairs.distorted),
+    )
+    for program in programs:
+        for platform in ("cuda", "tpu"):
+            program.lower(lowering_platforms=(platform,))
 
 
 ON_DEVICES = """

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_weights import random_weights
 
 from ganiqa_jax.config import NoiseConfig, StudentConfig
 from ganiqa_jax.errors import InputError
@@ -41,17 +42,7 @@ def count(tree):
 
 @functools.cache
 def random_variables(config):
-    """Every array at random, so that no zero start hides a path."""
-    generator = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        name = path[-1].key
-        if name in ("scale", "var"):
-            return jnp.ones(leaf.shape)
-        spread = math.sqrt(2 / math.prod(leaf.shape[:-1])) if name == "kernel" else 0.1
-        return jnp.asarray(generator.normal(0, spread, leaf.shape), jnp.float32)
-
-    return jax.tree_util.tree_map_with_path(fill, shapes_of(config)[1])
+    return random_weights(shapes_of(config)[1])
 
 
 PICTURES = jnp.asarray(
@@ -99,10 +90,12 @@ def test_parts_have_the_sizes_of_the_design():
         "reference_dsc_0": 18_048,
         "reference_dsc_1": 18_048,
         "transformer": 14 * 14 * 128 + 255_360 + 321_664,
-        "semantic": 192 * 128 + 128,
+        # Mean and deviation of each channel of the three taps.
+        "semantic_norm": 2 * 2 * (64 + 128 + 192),
+        "semantic": 2 * (64 + 128 + 192) * 128 + 128,
         "head": 33_025 + 128 * 10 + 10,
     }
-    assert 2.88e6 < trunk + sum(sizes.values()) < 2.96e6
+    assert 2.96e6 < trunk + sum(sizes.values()) < 3.04e6
     shapes = {name: value.shape for name, value in output.features.items()}
     grid = (1, 14, 14, 128)
     assert shapes == {

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_weights import random_weights
 
 from ganiqa_jax.config import JndConfig, TeacherConfig
 from ganiqa_jax.errors import InputError
@@ -40,17 +41,7 @@ def count(tree):
 
 
 def random_variables(config):
-    """Every array at random, so that no zero start hides a path."""
-    generator = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        name = path[-1].key
-        if name in ("scale", "var"):
-            return jnp.ones(leaf.shape)
-        spread = math.sqrt(2 / math.prod(leaf.shape[:-1])) if name == "kernel" else 0.1
-        return jnp.asarray(generator.normal(0, spread, leaf.shape), jnp.float32)
-
-    return jax.tree_util.tree_map_with_path(fill, shapes_of(config)[1])
+    return random_weights(shapes_of(config)[1])
 
 
 PICTURES = np.random.default_rng(3).uniform(size=(2, 2, SIDE, SIDE, 3))

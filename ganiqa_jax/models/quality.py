@@ -83,6 +83,15 @@ def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B C"]:
     return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
 
 
+def moment_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*C"]:
+    """The mean and the deviation over a map, in float32."""
+    x = x.astype(jnp.float32)
+    mean = average_pool(x)
+    variance = jnp.mean(jnp.square(x - mean[:, None, None]), axis=(1, 2))
+    # The small number keeps the gradient of a constant map finite.
+    return jnp.concatenate([mean, jnp.sqrt(variance + 1e-6)], axis=-1)
+
+
 def _unit(x: Float[Array, "B C"]) -> Float[Array, "B C"]:
     # The small number keeps the gradient of an all-zero vector finite.
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)

@@ -17,8 +17,9 @@ from ganiqa_jax.models.attention import map_attention
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
+from ganiqa_jax.models.conv import BatchNorm
 from ganiqa_jax.models.features import MultiResolutionFusion
-from ganiqa_jax.models.quality import QualityHead, average_pool
+from ganiqa_jax.models.quality import QualityHead, average_pool, moment_pool
 from ganiqa_jax.types import NetworkOutput
 
 NECK_LEVEL = 1  # the tap at 1/16
@@ -82,8 +83,7 @@ class Student(nn.Module):
             "pooled": average_pool(decoded),
         }
         if config.semantic:
-            semantic = nn.Dense(config.width, dtype=dtype, name="semantic")
-            features["semantic"] = semantic(average_pool(taps[-1]))
+            features["semantic"] = self._semantic(taps, train=train)
         seen = [features[name] for name in ("pooled", "semantic") if name in features]
         head = QualityHead(
             config.width, config.bins, config.dropout, dtype, name="head"
@@ -104,6 +104,17 @@ class Student(nn.Module):
             return h
         attention = map_attention(config, name="attention")
         return h if attention is None else h + attention(h, train=train)
+
+    def _semantic(self, taps: list[Array], *, train: bool) -> Float[Array, "B D"]:
+        """Mean and deviation of every trunk channel, standardised, as one vector.
+
+        On these a regressor alone does well, so the score can begin from there.
+        """
+        dtype = jnp.dtype(self.config.dtype)
+        moments = jnp.concatenate([moment_pool(tap) for tap in taps], axis=-1)
+        norm = BatchNorm(name="semantic_norm")
+        moments = norm(moments[:, None, None], train=train)[:, 0, 0]
+        return nn.Dense(self.config.width, dtype=dtype, name="semantic")(moments)
 
     def _branch(
         self, h: Float[Array, "B n m D"], name: str, *, train: bool
