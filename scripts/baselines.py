@@ -14,6 +14,7 @@ part alone, with fixed settings. Needs the `demo` extra (scikit-learn).
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -138,8 +139,9 @@ def _embedder(weights: Path):
     @jax.jit
     def embed(pixels):
         picture = pixels[None].astype(jnp.float32) / 255
-        _, seen = network.apply(backbone, picture, capture_intermediates=wanted)
-        maps = [seen["intermediates"][name]["__call__"][0] for name in EMBEDDED]
+        applied: Any = network.apply(backbone, picture, capture_intermediates=wanted)
+        seen = applied[1]["intermediates"]
+        maps = [seen[name]["__call__"][0] for name in EMBEDDED]
         moments = [f(m, axis=(1, 2))[0] for m in maps for f in (jnp.mean, jnp.std)]
         return jnp.concatenate(moments)
 
