@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from random_weights import random_weights
 
@@ -50,6 +51,7 @@ def tiny_student() -> Student:
     return Student(
         StudentConfig(
             trunk="mobilenet_v1",
+            trunk_weights="not read, but their statistics stay fixed",
             frozen_blocks=11,
             dropout=0.0,
             jnd=JndConfig(strength=0.0),
@@ -75,8 +77,8 @@ def make_batch(rows: int = 4, pairs: int = 2) -> Batch:
 
 
 @functools.cache
-def distilling():
-    """A student ready to learn, the jitted step, and what the step needs."""
+def distilling(rule="adamw"):
+    """A student ready to learn, what its step needs, and the step."""
     teacher, student = tiny_teacher(), tiny_student()
     one = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     aim = random_weights(jax.eval_shape(teacher.init, jax.random.key(1), one, one))
@@ -86,6 +88,9 @@ def distilling():
     adapter_params = adapters.init(jax.random.key(3), maps)["params"]
     params = {"network": own["params"], "adapters": adapter_params}
     optimizer = optim.optimizer(OPTIM, 100, params, trunk="trunk")
+    if rule == "sgd":
+        rule = optax.sgd(1e-3, momentum=0.9)  # its state is the gradient, at first
+        optimizer = optax.apply_if_finite(rule, max_consecutive_errors=9)
     state = steps.create_state(own, optimizer, adapter_params)
 
     def step(state, aim, batch, *, teacher=teacher, weights):
@@ -110,8 +115,8 @@ def distilling():
 
 
 @functools.cache
-def jitted_distill_step():
-    _, _, step = distilling()
+def jitted_distill_step(rule="adamw"):
+    _, _, step = distilling(rule)
     return jax.jit(functools.partial(step, weights=DistillWeights()))
 
 
@@ -270,23 +275,29 @@ ON_DEVICES = """
     import jax, numpy as np
     import test_steps
     from ganiqa_jax import mesh
-    state, aim, _ = test_steps.distilling()
+    state, aim, _ = test_steps.distilling("sgd")
     devices = mesh.data_mesh()
     assert devices.size == {count}, devices
     batch = test_steps.make_batch(rows=8, pairs=4)
     batch = mesh.shard_batch(jax.tree.map(np.asarray, batch), devices)
     state = mesh.replicate(state, devices)
     aim = mesh.replicate(aim, devices)
-    step = test_steps.jitted_distill_step()
-    for _ in range(2):
-        state, metrics = step(state, aim, batch)
-    leaves = jax.tree.leaves((state.params, state.batch_stats))
-    np.savez({out!r}, *[np.asarray(x) for x in leaves], loss=metrics["loss"])
+    step = test_steps.jitted_distill_step("sgd")
+    state, metrics = step(state, aim, batch)
+    numbers = dict(
+        gradient=state.opt_state.inner_state,
+        params=state.params,
+        batch_stats=state.batch_stats,
+        metrics=metrics,
+    )
+    found = jax.tree_util.tree_leaves_with_path(numbers)
+    np.savez({out!r}, **{{jax.tree_util.keystr(k): np.asarray(v) for k, v in found}})
 """
 
 
-@pytest.mark.slow
 def test_four_devices_give_the_numbers_of_one(tmp_path):
+    # By plain gradient descent: Adam makes a full step of the rounding error that is
+    # the gradient of a key's bias, which softmax cancels.
     saved = []
     for count in (1, 4):
         out = str(tmp_path / f"{count}.npz")
@@ -294,9 +305,18 @@ def test_four_devices_give_the_numbers_of_one(tmp_path):
             tests=str(Path(__file__).parent), count=count, out=out
         )
         flags = f"--xla_force_host_platform_device_count={count}"
+        flags += " --xla_backend_optimization_level=0"  # compiles in half the time
         environment = {**os.environ, "XLA_FLAGS": flags}
         subprocess.run([sys.executable, "-c", code], check=True, env=environment)
         saved.append(dict(np.load(out)))
     one, four = saved
+    assert one.keys() == four.keys()
     for name in one:
-        np.testing.assert_allclose(one[name], four[name], atol=1e-5, rtol=1e-5)
+        if name.startswith("['gradient']"):
+            # Through the statistics of eight rows, rounding grows to some 1e-4.
+            close = 1e-6 + 1e-3 * np.abs(one[name]).max()
+            np.testing.assert_allclose(four[name], one[name], atol=close, rtol=0)
+        else:
+            np.testing.assert_allclose(
+                four[name], one[name], atol=1e-5, rtol=1e-5, err_msg=name
+            )
