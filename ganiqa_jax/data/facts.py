@@ -1,7 +1,11 @@
 """What is known of a data set besides its records."""
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, SupportsFloat
+
+from ganiqa_jax.data.records import rescale
+from ganiqa_jax.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,56 @@ class Facts:
     address: str
     layout: str
     citation: str
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest label."""
+        return self.low, self.high
+
+    @property
+    def mos_scale(self) -> tuple[str, float, float]:
+        """Name, lowest and highest score of a scale that rises with quality.
+
+        It is the scale of the labels, turned round about its middle where they fall.
+        """
+        name = self.scale if self.rises else f"{self.scale}, turned round"
+        return name, self.low, self.high
+
+    def score(self, label: str | SupportsFloat, *, name: str, table: Path) -> float:
+        """A label of the files as a score in [0, 1], higher is better.
+
+        Args:
+          label: as it is written.
+          name: the picture, for the message.
+          table: the file it is from, for the message.
+
+        Raises:
+          InputError: if it is not a number on the scale.
+        """
+        share = self._share(label, self.bounds, "score", name, table)
+        return share if self.rises else 1.0 - share
+
+    def deviation(self, label: str | SupportsFloat, *, name: str, table: Path) -> float:
+        """A standard deviation of labels, in the units of `score`.
+
+        Raises:
+          InputError: if it is not a number from 0 to the width of the scale.
+        """
+        width = (0.0, self.high - self.low)
+        return self._share(label, width, "deviation", name, table)
+
+    def _share(
+        self,
+        label: str | SupportsFloat,
+        bounds: tuple[float, float],
+        what: str,
+        name: str,
+        table: Path,
+    ) -> float:
+        try:
+            return rescale(float(label), bounds)
+        except (TypeError, ValueError) as error:  # InputError is a ValueError
+            raise InputError(
+                f"{table}: the {what} of {name!r} is {str(label)!r}, not a number "
+                f"from {bounds[0]:g} to {bounds[1]:g}; check the file."
+            ) from error
