@@ -80,9 +80,8 @@ def unlabelled_pairs(
 ) -> list[Record]:
     """Pairs nobody scored, `<reference>_<type>_<level>.<suffix>`, by their names.
 
-    The reference is the one whose name, without suffix, is the longest beginning of
-    the picture's name up to an underscore; the two suffixes may differ. A picture
-    without one gets a reference that is not there, for `check_records` to find.
+    The suffix of the reference may be another. A picture without one gets a reference
+    that is not there, for `check_records` to find.
 
     Args:
       distorted: the folder of distorted pictures.
@@ -92,7 +91,7 @@ def unlabelled_pairs(
       advice: what to unpack where.
 
     Raises:
-      InputError: if there are no distorted pictures.
+      InputError: if there are no distorted pictures, or one has another name.
     """
     pristine = {path.stem.lower(): path for path in references.pictures()}
     pictures = distorted.pictures()
@@ -100,11 +99,14 @@ def unlabelled_pairs(
         raise InputError(f"{dataset}: no pictures in {distorted.path}. {advice}")
     records = []
     for path in pictures:
-        stem = path.stem
-        while stem.lower() not in pristine and "_" in stem:
-            stem = stem.rpartition("_")[0]
-        reference = pristine.get(stem.lower(), references.path / f"{stem}{path.suffix}")
-        kind, _, level = path.stem[len(stem) + 1 :].partition("_")
+        scene, *parts = path.stem.rsplit("_", 2)
+        if len(parts) < 2 or not parts[1].isdecimal():
+            raise InputError(
+                f"{dataset}: {path} is not named <reference>_<type>_<level>, such as "
+                f"I01_01_05.bmp. {advice}"
+            )
+        missing = references.path / f"{scene}{path.suffix}"
+        reference = pristine.get(scene.lower(), missing)
         records.append(
             Record(
                 name=f"{distorted.path.name}/{path.name}",
@@ -112,8 +114,8 @@ def unlabelled_pairs(
                 reference=reference,
                 mos=None,
                 content=reference.stem,
-                kind=kinds.get(kind, kind),
-                level=int(level) if level.isdecimal() else 0,
+                kind=kinds.get(parts[0], parts[0]),
+                level=int(parts[1]),
             )
         )
     return records

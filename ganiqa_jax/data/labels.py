@@ -4,6 +4,7 @@ What is wrong with a file is said in one line that names it. The libraries are
 imported when a file is opened, because most data sets need none of them.
 """
 
+import io
 import struct
 import zipfile
 import zlib
@@ -22,7 +23,7 @@ def read_lines(path: Path, *, advice: str) -> list[str]:
     """Lines of a text file without the blanks around them; empty lines are left out.
 
     Raises:
-      InputError: if the file is missing or no text.
+      InputError: if the file is missing, empty or no text.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -30,7 +31,10 @@ def read_lines(path: Path, *, advice: str) -> list[str]:
         raise InputError(f"Cannot read {path} ({error.strerror}). {advice}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text: {error.reason}. {advice}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path} is empty. {advice}")
+    return lines
 
 
 def read_matlab(path: Path, *, advice: str) -> Mapping[str, np.ndarray]:
@@ -42,13 +46,13 @@ def read_matlab(path: Path, *, advice: str) -> Mapping[str, np.ndarray]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
+    data = _bytes(path, advice)
     try:
-        return loadmat(path, appendmat=False)
-    except FileNotFoundError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror}). {advice}") from error
+        found = loadmat(io.BytesIO(data))
     except (
         # All of these are what loadmat raises for files that are cut or no MATLAB.
         MatReadError,
+        IndexError,
         NotImplementedError,
         OSError,
         OverflowError,
@@ -58,6 +62,7 @@ def read_matlab(path: Path, *, advice: str) -> Mapping[str, np.ndarray]:
         zlib.error,
     ) as error:
         raise InputError(f"{path} is not a MATLAB file: {error}. {advice}") from error
+    return {name: array for name, array in found.items() if not name.startswith("__")}
 
 
 def numbers_of(
@@ -103,29 +108,7 @@ def read_sheet(
     Raises:
       InputError: if openpyxl is not installed, or file, sheet or a column is missing.
     """
-    try:
-        from openpyxl import load_workbook
-        from openpyxl.utils.exceptions import InvalidFileException
-    except ImportError as error:
-        raise InputError(f"Reading {path} {ADVICE_EXTRA}") from error
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror}). {advice}") from error
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError) as error:
-        raise InputError(f"{path} is not an Excel file: {error}. {advice}") from error
-    try:
-        if sheet not in book.sheetnames:
-            raise InputError(
-                f"{path} has no sheet {sheet}; it has {', '.join(book.sheetnames)}. "
-                f"{advice}"
-            )
-        rows = [
-            ["" if cell is None else str(cell).strip() for cell in row]
-            for row in book[sheet].iter_rows(values_only=True)
-        ]
-    finally:
-        book.close()
+    rows = _cells(path, sheet, advice)
     for number, row in enumerate(rows):
         if set(columns) <= set(row):
             places = {name: row.index(name) for name in columns}
@@ -136,12 +119,49 @@ def read_sheet(
     )
 
 
+def _cells(path: Path, sheet: str, advice: str) -> list[list[str]]:
+    try:
+        from openpyxl import load_workbook
+        from openpyxl.utils.exceptions import InvalidFileException
+    except ImportError as error:
+        raise InputError(f"Reading {path} {ADVICE_EXTRA}") from error
+    data = _bytes(path, advice)
+    try:
+        book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+        names = list(book.sheetnames)
+        rows = list(book[sheet].iter_rows(values_only=True)) if sheet in names else []
+    except (
+        # All of these are what openpyxl raises for files that are cut or no workbook.
+        EOFError,
+        InvalidFileException,
+        KeyError,
+        NotImplementedError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise InputError(f"{path} is not an Excel file: {error}. {advice}") from error
+    if sheet not in names:
+        raise InputError(
+            f"{path} has no sheet {sheet}; it has {', '.join(names)}. {advice}"
+        )
+    return [["" if cell is None else str(cell).strip() for cell in row] for row in rows]
+
+
+def _bytes(path: Path, advice: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror}). {advice}") from error
+
+
 def _array(
     arrays: Mapping[str, np.ndarray], key: str, path: Path, advice: str
 ) -> np.ndarray:
     if key not in arrays:
-        there = [name for name in arrays if not name.startswith("__")]
         raise InputError(
-            f"{path} has no array {key}; it has {', '.join(there) or 'none'}. {advice}"
+            f"{path} has no array {key}; it has {', '.join(arrays) or 'none'}. {advice}"
         )
     return np.ravel(arrays[key], order="F")

@@ -102,7 +102,10 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
     records = []
     for scene, reference, distorted in _scenes(top, "test"):
         table = labels.file(f"{scene}_per_image_score.csv")
-        for row in read_table(table, COLUMNS, advice=FACTS.layout):
+        rows = read_table(table, COLUMNS, advice=FACTS.layout)
+        if not rows:
+            raise InputError(f"{table} lists no pictures. {FACTS.layout}")
+        for row in rows:
             file = row[COLUMNS[0]].strip()
             kind = _KIND.match(file)
             records.append(
@@ -143,7 +146,8 @@ def read_preferences(
     for scene, reference, distorted in _scenes(top, part):
         table = labels.file(f"{scene}_pairwise_labels.csv")
         for row in _pairs(table):
-            a = reference if row[1] == reference.name else distorted.file(row[1])
+            own = row[1].lower() == reference.name.lower()
+            a = reference if own else distorted.file(row[1])
             shares = [text for text in row[3:5] if text]
             found.append(
                 Preference(

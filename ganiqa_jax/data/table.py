@@ -121,20 +121,21 @@ def _rows(table: Path) -> list[dict[str, str]]:
         raise InputError(f"Reading {table} {ADVICE_EXTRA}") from error
     try:
         columns = parquet.read_table(table)
+        names, rows = columns.column_names, columns.to_pylist()
     except OSError as error:
         reason = error.strerror or "it cannot be opened"
         raise InputError(f"Cannot read {table} ({reason}). {FACTS.layout}") from error
-    except ArrowException as error:
+    except (ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{table} is not a Parquet table. {FACTS.layout}") from error
-    missing = [name for name in COLUMNS if name not in columns.column_names]
+    missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise InputError(
             f"{table} has no column {', '.join(missing)}; it has "
-            f"{', '.join(columns.column_names) or 'none'}. {FACTS.layout}"
+            f"{', '.join(names) or 'none'}. {FACTS.layout}"
         )
     return [
         {name: "" if cell is None else str(cell) for name, cell in row.items()}
-        for row in columns.to_pylist()
+        for row in rows
     ]
 
 
