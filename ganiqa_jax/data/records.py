@@ -36,6 +36,8 @@ class Record:
       std: deviation of the opinions, in the units of `mos`.
       kind: distortion, upscaler or generator.
       level: strength of the distortion, or upscaling factor; 0 where it has none.
+      part: train, validation or test where the set has a split of its own, and the
+        reader knows it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Record:
     std: float | None = None
     kind: str = ""
     level: int = 0
+    part: str = ""
 
 
 class Split(NamedTuple):
