@@ -177,7 +177,7 @@ def test_pictures_skipped_on_purpose_and_other_files_are_no_warning(tmp_path, ca
     check_records(records, dataset="D", advice="", skipped=[tmp_path / "c.PNG"])
     assert caplog.text == ""
     check_records(records, dataset="D", advice="")
-    assert "D: 1 pictures have no label and are not read, such as c.PNG" in caplog.text
+    assert "D: 1 unlabelled pictures are not read, such as c.PNG" in caplog.text
 
 
 def test_linked_picture_is_there_and_a_broken_link_is_not(tmp_path):

@@ -185,7 +185,7 @@ def check_records(
     extra = {p for p in extra.difference(skipped) if p.suffix.lower() in SUFFIXES}
     if extra:
         logger.warning(
-            "%s: %d pictures have no label and are not read, such as %s.",
+            "%s: %d unlabelled pictures are not read, such as %s.",
             dataset,
             len(extra),
             min(extra).name,
