@@ -51,6 +51,7 @@ ROWS = {
         "data.tid2013",
         "data.distortions",
         "data.catalog",
+        "data.protocols",
         "data.mixture",
         "data.sources",
     ),
