@@ -7,7 +7,8 @@ version has the label that says so. Every maker returns the folder it wrote.
 import csv
 import functools
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ def save(path: Path, scene: int, rank: int) -> None:
     """Writes a version of a scene, and the folders it is in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(picture_bytes(scene, rank, path.suffix))
+
+
+def save_many(pictures: Iterable[tuple[Path, int, int]]) -> None:
+    """Writes path, scene and rank of thousands; those alike are one file by links."""
+    first: dict[tuple[int, int], Path] = {}
+    for path, scene, rank in pictures:
+        if (scene, rank) in first:
+            os.link(first[scene, rank], path)
+        else:
+            save(path, scene, rank)
+            first[scene, rank] = path
 
 
 def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
@@ -89,8 +101,12 @@ def make_live(root: Path, *, realigned: bool = True) -> Path:
     ranks = [0 if i % 4 == 0 and i < 4 * LIVE_COPIES else 1 + i % 3 for i in range(982)]
     dmos = np.array([(0.0, -2.6, 55.0, 111.7)[rank] for rank in ranks])
     places = [(folder, n) for folder, m in LIVE_FOLDERS.items() for n in range(m)]
-    for index, (folder, number) in enumerate(places):
-        save(root / folder / f"img{number + 1}.bmp", index % 2, ranks[index])
+    for folder in LIVE_FOLDERS:
+        (root / folder).mkdir()
+    save_many(
+        (root / folder / f"img{number + 1}.bmp", index % 2, ranks[index])
+        for index, (folder, number) in enumerate(places)
+    )
     orgs = np.array([[rank == 0 for rank in ranks]], np.uint8)
     names = [scenes[index % 2] for index in range(982)]
     savemat(root / "refnames_all.mat", {"refnames_all": cells(names)[None]})

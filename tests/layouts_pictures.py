@@ -7,7 +7,7 @@ blurred, and the lower its score. The digits before it are the scene.
 from pathlib import Path
 
 import numpy as np
-from layouts_pairs import cells, save, write_rows
+from layouts_pairs import cells, save, save_many, write_rows
 from scipy.io import savemat
 
 VERSIONS = [(scene, rank) for scene in (1, 2) for rank in (1, 2, 3)]
@@ -57,8 +57,10 @@ def aigciqa2023_rank(number: int) -> int:
 def make_aigciqa2023(root: Path) -> Path:
     """All 2400 pictures: six models, 100 prompts of each, four of each prompt."""
     ranks = [aigciqa2023_rank(number) for number in range(2400)]
-    for number, rank in enumerate(ranks):
-        save(root / "Image" / "allimg" / f"{number}.png", number // 4 % 100 % 2, rank)
+    save_many(
+        (root / "Image" / "allimg" / f"{number}.png", number // 4 % 100 % 2, rank)
+        for number, rank in enumerate(ranks)
+    )
     folder = root / "DATA" / "MOS"
     folder.mkdir(parents=True)
     quality = np.array([[75.0 - 15 * rank] for rank in ranks])
