@@ -50,6 +50,7 @@ ROWS = {
         "data.table",
         "data.tid2013",
         "data.distortions",
+        "data.distortions_*",
         "data.catalog",
         "data.protocols",
         "data.mixture",

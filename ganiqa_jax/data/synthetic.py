@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from ganiqa_jax.data.distortions import DISTORTIONS, LEVELS, distort
+from ganiqa_jax.data.distortions import DISTORTIONS, GRADED_KINDS, LEVELS, distort
 from ganiqa_jax.data.facts import Facts
 from ganiqa_jax.data.records import Record, check_records, read_table, score_in
 from ganiqa_jax.errors import InputError, IntegrityError
@@ -102,7 +102,7 @@ def write_pairs(
     folder: Path,
     *,
     seed: int,
-    kinds: Sequence[str] = tuple(DISTORTIONS),
+    kinds: Sequence[str] = GRADED_KINDS,
     levels: Sequence[int] = LEVELS,
     crop: int | None = None,
     per_picture: int | None = None,
@@ -117,7 +117,7 @@ def write_pairs(
       pristine: pictures by name, or files.
       folder: where the data set goes.
       seed: decides windows, which versions are made, and random damage.
-      kinds: of `DISTORTIONS`.
+      kinds: of `DISTORTIONS`; the grade sees changes of colour alone badly.
       levels: of 1 to 5.
       crop: side of the seeded window taken from each picture, or less where the
         picture is smaller; None takes it all.
