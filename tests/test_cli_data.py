@@ -51,6 +51,14 @@ def test_list_has_a_line_for_every_data_set(run):
         assert f"{facts.low:g} to {facts.high:g}" in line
 
 
+def test_nothing_of_the_list_is_cut_off_in_a_terminal_of_80_columns(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, stdout, _ = run("list")
+    shown = set(stdout.split())
+    for facts in catalog.FACTS.values():
+        assert {*facts.title.split(), *facts.licence.split()} <= shown
+
+
 def test_info_says_what_to_unpack_and_cite_and_what_is_there(run, prompts):
     status, stdout, _ = run("info", "agiqa3k")
     assert status == 0 and "found" not in stdout

@@ -6,8 +6,9 @@ import pytest
 from fixtures import make_agiqa3k
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts_pictures import make_koniq10k
 
-from ganiqa_jax.data import protocols
+from ganiqa_jax.data import koniq10k, protocols
 from ganiqa_jax.data.protocols import members, parse, split_records, store
 from ganiqa_jax.data.records import Record, split_hash
 from ganiqa_jax.errors import InputError, IntegrityError
@@ -108,6 +109,14 @@ def test_official_split_is_that_of_the_records(parts):
     assert names(split) == sorted(r.name for r in records)
     for part, found in split._asdict().items():
         assert {r.part for r in found} <= {part}
+
+
+def test_official_split_of_koniq_is_that_of_its_table(tmp_path):
+    root = make_koniq10k(tmp_path)
+    records = protocols.read_records("koniq10k", root, parse("official"))
+    split = split_records(records, parse("official"))
+    assert split_hash(split) == split_hash(koniq10k.read_official_split(root))
+    assert [len(part) for part in split] == [4, 1, 1]
 
 
 def test_official_split_that_parts_a_content_or_lacks_a_part_is_refused():

@@ -68,7 +68,13 @@ def list_() -> None:
         for facts in FACTS.values()
     ]
     head = ("name", "title", "kind", "pictures", "refs", "scale", "licence")
-    print_table(head, rows, numbers=("pictures", "refs"), whole=("name", "kind"))
+    print_table(
+        head,
+        rows,
+        numbers=("pictures", "refs"),
+        whole=("name", "kind"),
+        narrowest={"title": 12, "licence": 13},
+    )
 
 
 def info(name: Name, /, root: Path | None = None, allow_missing: bool = False) -> None:

@@ -20,9 +20,9 @@ seed than 123.
 Ten splits of 80 to 20 by reference are what papers on LIVE, CSIQ, TID2013 and
 KADID-10k report the median of, with 23, 24, 20 and 64 references to train on; so do
 these, with the same number, shares and seed as the IQA-PyTorch toolbox, whose splits
-hold other references, because it draws them in another way. The 160 references
-of PIPAL are those of Cheon et al., "Perceptual Image Quality Assessment with
-Transformers", CVPRW 2021.
+hold other references, because it draws them in another way. Only 200 references of
+PIPAL (Gu et al., ECCV 2020) have public labels; `pipal-160-40` cuts them between
+references, by name, so that it does not move with the order of files.
 
 Two data sets can share scenes under different names: LIVE and TID2013 both have
 pictures of the Kodak set. Training on one and testing on the other is not a test on
