@@ -111,7 +111,9 @@ def test_help_shows_an_example(run, command):
     assert status == 0 and f"  ganiqa data {command} " in stdout.replace("\n", " \n")
 
 
-def test_whole_data_set_verifies(run, pairs):
+@pytest.mark.parametrize("queue", [7, 1024])
+def test_whole_data_set_verifies(run, pairs, monkeypatch, queue):
+    monkeypatch.setattr("ganiqa_jax.cli.data.QUEUE", queue)
     status, stdout, _ = run("verify", "sr4kiqa", "--root", pairs)
     assert (status, stdout) == (0, "40 files decode, 40 of 48x32.\n")
 

@@ -27,6 +27,8 @@ _DESCRIPTION = (
 Name = tyro.conf.Positional[str]
 WORST_SHOWN = 50
 """Broken files that `verify` lists; it counts them all."""
+QUEUE = 1024
+"""Pictures that wait for a thread at most."""
 
 
 def data(arguments: Sequence[str]) -> None:
@@ -139,9 +141,9 @@ def verify(
     paths |= {r.reference: None for r in records if r.reference is not None}
     sizes, broken = _decode_all(list(paths), workers, progress)
     for record in records:
-        if record.reference is None or {record.distorted, record.reference} & set(
-            broken
-        ):
+        if record.reference is None:
+            continue
+        if record.distorted in broken or record.reference in broken:
             continue
         ours, other = sizes[record.distorted], sizes[record.reference]
         if ours != other:
@@ -327,7 +329,10 @@ def _decode_all(
     show = progress and sys.stderr.isatty()
     pool = ThreadPoolExecutor(workers)
     try:
-        results = track(pool.map(decode, paths), len(paths), "decoding", show)
+        # A set of a million pictures is not queued all at once.
+        parts = (paths[n : n + QUEUE] for n in range(0, len(paths), QUEUE))
+        results = (result for part in parts for result in pool.map(decode, part))
+        results = track(results, len(paths), "decoding", show)
         for path, (size, why) in zip(paths, results, strict=True):
             if why:
                 broken[path] = why
