@@ -1,5 +1,6 @@
 """Records: rescaling, and splits that keep a content whole."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from ganiqa_jax.data.records import (
     Record,
+    check_records,
     read_split,
     rescale,
     split_by_content,
@@ -146,3 +148,54 @@ def test_content_of_two_lines_is_not_written(tmp_path):
     split = split_by_content(records, fractions=(0.4, 0.3, 0.3), seed=1)
     with pytest.raises(InputError, match="single line"):
         write_split(tmp_path / "s.txt", split)
+
+
+def on_disk(folder: Path, names: str, *, missing: str = "") -> list[Record]:
+    """Records of pictures `<letter>.png`, some of which are not there."""
+    for name in set(names) - set(missing):
+        (folder / f"{name}.png").touch()
+    return [Record(n, folder / f"{n}.png", None, 0.5, n) for n in names]
+
+
+def test_nothing_but_missing_pictures_is_refused_even_if_some_may_miss(tmp_path):
+    records = on_disk(tmp_path, "ab", missing="ab")
+    with pytest.raises(InputError, match=r"D: 0 of 2 pictures found; .*a\.png"):
+        check_records(records, dataset="D", advice="Do.", allow_missing=True)
+
+
+def test_records_are_kept_in_their_order(tmp_path, caplog):
+    records = on_disk(tmp_path, "dbac", missing="b")
+    kept = check_records(records, dataset="D", advice="Do.", allow_missing=True)
+    assert [r.name for r in kept] == ["d", "a", "c"]
+    assert "D: 1 of 4 scored pictures left out" in caplog.text
+
+
+def test_pictures_skipped_on_purpose_and_other_files_are_no_warning(tmp_path, caplog):
+    records = on_disk(tmp_path, "ab")
+    for name in ("c.PNG", "notes.txt"):
+        (tmp_path / name).touch()
+    check_records(records, dataset="D", advice="", skipped=[tmp_path / "c.PNG"])
+    assert caplog.text == ""
+    check_records(records, dataset="D", advice="")
+    assert "D: 1 unlabelled pictures are not read, such as c.PNG" in caplog.text
+
+
+def test_linked_picture_is_there_and_a_broken_link_is_not(tmp_path):
+    records = on_disk(tmp_path, "ab")
+    (tmp_path / "b.png").unlink()
+    os.symlink(tmp_path / "a.png", tmp_path / "b.png")
+    assert check_records(records, dataset="D", advice="") == records
+    (tmp_path / "a.png").rename(tmp_path / "elsewhere.png")
+    with pytest.raises(InputError, match="0 of 2 pictures"):
+        check_records(records, dataset="D", advice="")
+
+
+def test_each_folder_is_listed_once_whatever_it_holds(tmp_path, monkeypatch):
+    records = on_disk(tmp_path, "abcdef")
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(
+        os, "scandir", lambda path: listed.append(path) or scandir(path)
+    )
+    monkeypatch.setattr(Path, "is_file", lambda path: pytest.fail(f"asked for {path}"))
+    check_records(records, dataset="D", advice="")
+    assert listed == [tmp_path]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from ganiqa_jax import __version__
-from ganiqa_jax.cli import demo, evaluate, score, synthesize, train
+from ganiqa_jax.cli import data, demo, evaluate, score, synthesize, train
 from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
@@ -28,16 +28,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
     "eval": evaluate.evaluate,
+    "data": data.data,
     "demo": demo.demo,
     "synthesize": synthesize.synthesize,
     "train": train.train,
     "distill": train.distill,
 }
 
-# These read a configuration file before they know their flags, and parse themselves.
+# These have commands of their own, or read a configuration file before they know
+# their flags, and parse themselves.
 SELF_PARSING: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train.train,
     "distill": train.distill,
+    "data": data.data,
 }
 
 

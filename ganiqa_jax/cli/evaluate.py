@@ -33,7 +33,7 @@ def evaluate(
 
     Args:
         model: run directory or released folder.
-        data: name of the data set: agiqa3k, sr4kiqa or synthetic.
+        data: name of the data set, of `ganiqa data list`.
         root: the folder that its archive is unpacked in.
         part: which part of the split; all for a data set that was never trained on.
         out: folder for predictions.csv and metrics.json.

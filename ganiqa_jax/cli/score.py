@@ -206,12 +206,12 @@ class _Lines:
 
     def write(self, row: "ScoreRow") -> None:
         if row.score is None:
-            text = f"{row.status:>15}  {_printable(row.path)}  {row.error}"
+            text = f"{row.status:>15}  {printable(row.path)}  {row.error}"
         else:
             spread = "" if row.sigma is None else f"±{row.sigma:.4f}"
-            text = f"{row.score:.4f} {spread:>8}  {_printable(row.path)}"
+            text = f"{row.score:.4f} {spread:>8}  {printable(row.path)}"
         print(text, flush=True)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)

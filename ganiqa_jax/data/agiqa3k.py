@@ -13,6 +13,7 @@ higher is better. `mos_align` rates the match with the prompt and is not read.
 import re
 from pathlib import Path
 
+from ganiqa_jax.data.facts import Facts
 from ganiqa_jax.data.records import (
     Record,
     check_records,
@@ -21,19 +22,38 @@ from ganiqa_jax.data.records import (
 )
 from ganiqa_jax.errors import InputError
 
-SCALE_NAME = "AGIQA-3K mos_quality"
-MOS_RANGE = (0.0, 5.0)
-
 COLUMNS = ("name", "mos_quality", "std_quality")
-ADVICE = (
-    "Unpack AGIQA-3K so that the folder holds data.csv and the pictures, "
-    "beside it or in images/."
+
+FACTS = Facts(
+    name="agiqa3k",
+    title="AGIQA-3K",
+    kind="pictures",
+    pictures=2982,
+    references=0,
+    contents=300,
+    scale="AGIQA-3K mos_quality",
+    low=0.0,
+    high=5.0,
+    rises=True,
+    licence="MIT (repository); pictures for academic use",
+    address="https://github.com/lcysyzxdc/AGIQA-3k-Database",
+    layout=(
+        "Unpack AGIQA-3K so that the folder holds data.csv and the pictures, "
+        "beside it or in images/."
+    ),
+    citation="""@article{li2023agiqa,
+  title={AGIQA-3K: An Open Database for AI-Generated Image Quality Assessment},
+  author={Li, Chunyi and Zhang, Zicheng and Wu, Haoning and Sun, Wei and Min, Xiongkuo
+    and Liu, Xiaohong and Zhai, Guangtao and Lin, Weisi},
+  journal={IEEE Transactions on Circuits and Systems for Video Technology},
+  year={2023}
+}""",
 )
 
 _PROMPT = re.compile(r"_(\d+)\.[A-Za-z]+$")
 
 
-def read_records(root: Path) -> list[Record]:
+def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
     """Reads the annotations; opens no picture.
 
     The content is the prompt's number, which ends the file name: the pictures that
@@ -42,6 +62,7 @@ def read_records(root: Path) -> list[Record]:
 
     Args:
       root: the unpacked set: `data.csv`, and the pictures in `images/` or beside it.
+      allow_missing: leave out pictures that are not there.
 
     Returns:
       One record per row, in file order, scores rescaled to [0, 1].
@@ -52,10 +73,12 @@ def read_records(root: Path) -> list[Record]:
     table = root / "data.csv"
     folder = root / "images" if (root / "images").is_dir() else root
     records = [
-        _record(row, folder, table) for row in read_table(table, COLUMNS, advice=ADVICE)
+        _record(row, folder, table)
+        for row in read_table(table, COLUMNS, advice=FACTS.layout)
     ]
-    check_records(records, dataset="AGIQA-3K", advice=ADVICE)
-    return records
+    return check_records(
+        records, dataset=FACTS.title, advice=FACTS.layout, allow_missing=allow_missing
+    )
 
 
 def _record(row: dict[str, str], folder: Path, table: Path) -> Record:
@@ -65,12 +88,12 @@ def _record(row: dict[str, str], folder: Path, table: Path) -> Record:
         raise InputError(
             f"{table}: {name!r} does not end in a prompt number such as _001.jpg."
         )
-    width = MOS_RANGE[1] - MOS_RANGE[0]
+    width = FACTS.high - FACTS.low
     return Record(
         name=name,
         distorted=folder / name,
         reference=None,
-        mos=score_in(row, "mos_quality", MOS_RANGE, name=name, table=table),
+        mos=score_in(row, "mos_quality", FACTS.bounds, name=name, table=table),
         content=prompt[1],
         std=score_in(row, "std_quality", (0.0, width), name=name, table=table),
         kind=name.partition("_")[0],

@@ -7,13 +7,20 @@ parts the pictures of one content.
 
 import csv
 import hashlib
+import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ganiqa_jax.errors import InputError, IntegrityError
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Endings of picture files, in lower case."""
+
+logger = logging.getLogger("ganiqa_jax")
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Record:
       std: deviation of the opinions, in the units of `mos`.
       kind: distortion, upscaler or generator.
       level: strength of the distortion, or upscaling factor; 0 where it has none.
+      part: train, validation or test where the set has a split of its own, and the
+        reader knows it.
     """
 
     name: str
@@ -39,6 +48,7 @@ class Record:
     std: float | None = None
     kind: str = ""
     level: int = 0
+    part: str = ""
 
 
 class Split(NamedTuple):
@@ -70,7 +80,7 @@ def read_table(
     """Reads a label table whose columns are found by name.
 
     Args:
-      path: a CSV file, UTF-8, with a header.
+      path: a CSV file, UTF-8, with a header; blanks around its names do not count.
       columns: the columns that must be there; others may be, in any order.
       advice: what the user is to do if the file is not there.
 
@@ -80,16 +90,18 @@ def read_table(
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
+            names = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = names
             rows = list(reader)
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}). {advice}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV table: {error}. {advice}") from error
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    missing = [name for name in columns if name not in names]
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(missing)}; "
-            f"it has {', '.join(reader.fieldnames or ()) or 'none'}. {advice}"
+            f"it has {', '.join(names) or 'none'}. {advice}"
         )
     return rows
 
@@ -116,8 +128,28 @@ def score_in(
         ) from error
 
 
-def check_records(records: Sequence[Record], *, dataset: str, advice: str) -> None:
+def check_records(
+    records: Sequence[Record],
+    *,
+    dataset: str,
+    advice: str,
+    allow_missing: bool = False,
+    skipped: Collection[Path] = (),
+) -> list[Record]:
     """Refuses a data set that is empty, incomplete, or names a picture twice.
+
+    Pictures beside the scored ones that no record names are counted in a warning.
+
+    Args:
+      records: what the label files list.
+      dataset: its title, for messages.
+      advice: what to unpack where.
+      allow_missing: leave out records whose picture or reference is not there, with a
+        warning, instead of refusing the data set.
+      skipped: pictures that the reader leaves out on purpose; no warning for these.
+
+    Returns:
+      The records whose files are there, in the order given.
 
     Raises:
       InputError: says how many of how many pictures are there, and `advice`.
@@ -128,16 +160,49 @@ def check_records(records: Sequence[Record], *, dataset: str, advice: str) -> No
         names = [record.name for record in records]
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"The label file of {dataset} lists {twice!r} twice.")
-    for what, wanted in (
-        ("pictures", {record.distorted for record in records}),
-        ("references", {record.reference for record in records} - {None}),
-    ):
-        missing = sorted(path for path in wanted if path and not path.is_file())
-        if missing:
+    distorted = {record.distorted for record in records}
+    references = {r.reference for r in records if r.reference is not None}
+    there = _files_beside(distorted | references)
+    absent = {p for p in distorted | references if p not in there and not p.is_file()}
+    kept = [r for r in records if not {r.distorted, r.reference} & absent]
+    for what, wanted in (("pictures", distorted), ("references", references)):
+        missing = sorted(wanted & absent)
+        if missing and not (allow_missing and kept):
             raise InputError(
                 f"{dataset}: {len(wanted) - len(missing)} of {len(wanted)} {what} "
                 f"found; {missing[0]} is missing. {advice}"
             )
+    if len(kept) < len(records):
+        logger.warning(
+            "%s: %d of %d scored pictures left out, as they or their references are "
+            "missing.",
+            dataset,
+            len(records) - len(kept),
+            len(records),
+        )
+    folders = {path.parent for path in distorted}
+    extra = {p for p in there - distorted - references if p.parent in folders}
+    extra = {p for p in extra.difference(skipped) if p.suffix.lower() in SUFFIXES}
+    if extra:
+        logger.warning(
+            "%s: %d unlabelled pictures are not read, such as %s.",
+            dataset,
+            len(extra),
+            min(extra).name,
+        )
+    return kept
+
+
+def _files_beside(paths: Collection[Path]) -> set[Path]:
+    """Every file in the folders of these paths; each folder is listed once."""
+    found: set[Path] = set()
+    for folder in {path.parent for path in paths}:
+        try:
+            with os.scandir(folder) as entries:
+                found.update(folder / e.name for e in entries if e.is_file())
+        except OSError:
+            continue  # not there, or not a folder: so are its pictures
+    return found
 
 
 def split_by_content(

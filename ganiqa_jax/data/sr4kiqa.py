@@ -13,6 +13,7 @@ will a part of the contents.
 import re
 from pathlib import Path
 
+from ganiqa_jax.data.facts import Facts
 from ganiqa_jax.data.records import (
     Record,
     check_records,
@@ -21,19 +22,37 @@ from ganiqa_jax.data.records import (
 )
 from ganiqa_jax.errors import InputError
 
-SCALE_NAME = "SR4KIQA MOS"
-MOS_RANGE = (1.0, 5.0)
-
 COLUMNS = ("content", "file", "mos")
-ADVICE = (
-    "Unpack SR4KIQA so that the folder holds mos.csv (content, file, mos), "
-    "<content>/<file> and reference/<content>_GT.jpg."
+
+FACTS = Facts(
+    name="sr4kiqa",
+    title="SR4KIQA",
+    kind="pairs",
+    pictures=380,
+    references=20,
+    contents=20,
+    scale="SR4KIQA MOS",
+    low=1.0,
+    high=5.0,
+    rises=True,
+    licence="none stated; research only, do not pass pictures on",
+    address="",
+    layout=(
+        "Unpack SR4KIQA so that the folder holds mos.csv (content, file, mos), "
+        "<content>/<file> and reference/<content>_GT.jpg."
+    ),
+    citation="""@article{sr4kiqa2022,
+  title={Blind Visual Quality Assessment for Super-Resolution Images: Database and
+    Model},
+  journal={SSRN Electronic Journal},
+  year={2022}
+}""",
 )
 
 _UPSCALER = re.compile(r"_([A-Za-z]+)_x(\d+)\.[A-Za-z]+$")
 
 
-def read_records(root: Path) -> list[Record]:
+def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
     """Reads the annotations; opens no picture.
 
     The content is the scene, the kind the upscaler and the level its factor, both
@@ -41,6 +60,7 @@ def read_records(root: Path) -> list[Record]:
 
     Args:
       root: the unpacked set, as in the head of this module.
+      allow_missing: leave out pictures that are not there.
 
     Returns:
       One record per row, in file order, scores rescaled to [0, 1].
@@ -51,10 +71,12 @@ def read_records(root: Path) -> list[Record]:
     """
     table = root / "mos.csv"
     records = [
-        _record(row, root, table) for row in read_table(table, COLUMNS, advice=ADVICE)
+        _record(row, root, table)
+        for row in read_table(table, COLUMNS, advice=FACTS.layout)
     ]
-    check_records(records, dataset="SR4KIQA", advice=ADVICE)
-    return records
+    return check_records(
+        records, dataset=FACTS.title, advice=FACTS.layout, allow_missing=allow_missing
+    )
 
 
 def _record(row: dict[str, str], root: Path, table: Path) -> Record:
@@ -69,7 +91,7 @@ def _record(row: dict[str, str], root: Path, table: Path) -> Record:
         name=f"{content}/{file}",
         distorted=root / content / file,
         reference=root / "reference" / f"{content}_GT.jpg",
-        mos=score_in(row, "mos", MOS_RANGE, name=file, table=table),
+        mos=score_in(row, "mos", FACTS.bounds, name=file, table=table),
         content=content,
         kind=upscaler[1],
         level=int(upscaler[2]),

@@ -21,16 +21,31 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from ganiqa_jax.data.distortions import DISTORTIONS, LEVELS, distort
-from ganiqa_jax.data.records import Record, read_table, score_in
+from ganiqa_jax.data.distortions import DISTORTIONS, GRADED_KINDS, LEVELS, distort
+from ganiqa_jax.data.facts import Facts
+from ganiqa_jax.data.records import Record, check_records, read_table, score_in
 from ganiqa_jax.errors import InputError, IntegrityError
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 Row = tuple[str, str, str, str, int, float, str]
 """A line of the manifest, in the order of `COLUMNS`."""
 
-SCALE_NAME = "synthetic grade"
-MOS_RANGE = (0.0, 1.0)
+FACTS = Facts(
+    name="synthetic",
+    title="Synthetic pairs",
+    kind="pairs",
+    pictures=0,
+    references=0,
+    contents=0,
+    scale="synthetic grade",
+    low=0.0,
+    high=1.0,
+    rises=True,
+    licence="that of the pristine pictures",
+    address="",
+    layout="Make it: ganiqa synthesize PICTURES --out FOLDER.",
+    citation="",
+)
 MANIFEST = "pairs.csv"
 SETTINGS = "settings.json"
 COLUMNS = ("name", "reference", "distorted", "kind", "level", "grade", "content")
@@ -87,7 +102,7 @@ def write_pairs(
     folder: Path,
     *,
     seed: int,
-    kinds: Sequence[str] = tuple(DISTORTIONS),
+    kinds: Sequence[str] = GRADED_KINDS,
     levels: Sequence[int] = LEVELS,
     crop: int | None = None,
     per_picture: int | None = None,
@@ -102,7 +117,7 @@ def write_pairs(
       pristine: pictures by name, or files.
       folder: where the data set goes.
       seed: decides windows, which versions are made, and random damage.
-      kinds: of `DISTORTIONS`.
+      kinds: of `DISTORTIONS`; the grade sees changes of colour alone badly.
       levels: of 1 to 5.
       crop: side of the seeded window taken from each picture, or less where the
         picture is smaller; None takes it all.
@@ -149,8 +164,12 @@ def write_pairs(
     return read_records(folder)
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path, *, allow_missing: bool = False) -> list[Record]:
     """Reads a folder that `write_pairs` wrote.
+
+    Args:
+      folder: what `write_pairs` wrote.
+      allow_missing: leave out pictures that are not there.
 
     Raises:
       InputError: if there is no such data set, or its manifest is damaged.
@@ -163,7 +182,7 @@ def read_records(folder: Path) -> list[Record]:
             name=row["name"],
             distorted=folder / row["distorted"],
             reference=folder / row["reference"],
-            mos=score_in(row, "grade", MOS_RANGE, name=row["name"], table=table),
+            mos=score_in(row, "grade", FACTS.bounds, name=row["name"], table=table),
             content=row["content"],
             kind=row["kind"],
             level=_level(row["level"], table),
@@ -172,12 +191,14 @@ def read_records(folder: Path) -> list[Record]:
     ]
     files = {r.distorted for r in records} | {r.reference for r in records}
     missing = sorted(path for path in files if path and not path.is_file())
-    if missing:
+    if missing and not allow_missing:
         raise IntegrityError(
             f"{folder} lacks {len(missing)} of {len(files)} pictures, such as "
             f"{missing[0].name}; delete the folder and make it again."
         )
-    return records
+    return check_records(
+        records, dataset=str(folder), advice=advice, allow_missing=allow_missing
+    )
 
 
 def _versions(
