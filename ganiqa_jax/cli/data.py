@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ganiqa_jax.cli.prepare import prepare
 from ganiqa_jax.cli.score import SomeFailed, printable
 from ganiqa_jax.cli.tables import print_table
 from ganiqa_jax.errors import InputError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ganiqa_jax.data.records import Record
 
 _DESCRIPTION = (
-    "List, check, split and look at data sets.\n\n"
+    "List, prepare, check, split and look at data sets.\n\n"
     "  ganiqa data list\n"
     "  ganiqa data verify kadid10k --root data/kadid10k\n"
     "  ganiqa data COMMAND --help"
@@ -32,7 +33,7 @@ QUEUE = 1024
 
 
 def data(arguments: Sequence[str]) -> None:
-    """List, check, split and look at data sets."""
+    """List, prepare, check, split and look at data sets."""
     name, *rest = arguments or ["--help"]
     if name in COMMANDS:
         tyro.cli(COMMANDS[name], prog=f"ganiqa data {name}", args=rest)
@@ -285,6 +286,7 @@ def from_csv(
 COMMANDS = {
     "list": list_,
     "info": info,
+    "prepare": prepare,
     "verify": verify,
     "splits": splits,
     "preview": preview,
