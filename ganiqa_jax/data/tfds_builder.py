@@ -241,14 +241,10 @@ def prepare(
                 config=name, data_dir=out, records=records, progress=progress
             )
             builder.download_and_prepare(download_dir=aside)
-    except (OSError, tf.errors.OpError) as error:
-        raise InputError(f"Cannot write {out}: {_reason(error)}.") from error
+    except (OSError, RuntimeError, tf.errors.OpError) as error:  # as ArrayRecord's are
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise InputError(f"Cannot write {out}: {reason or error}") from error
     return Path(builder.data_path)
-
-
-def _reason(error: OSError | tf.errors.OpError) -> str:
-    reason = error.strerror if isinstance(error, OSError) else error.message
-    return str(reason or error).rstrip(".")
 
 
 def _example(record: Record, places: Mapping[Path, int]) -> dict[str, Any]:
