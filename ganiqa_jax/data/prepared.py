@@ -62,9 +62,10 @@ class StoredPath(_ConcretePath):
           OSError: if the data set is not there any more, or damaged.
         """
         # Not a Path of this class: nothing else in that folder is stored.
-        folder, split = Path(self.parents[2]), self.parents[1].name
+        folder, split = Path(self.parents[2]).absolute(), self.parents[1].name
+        written = (folder / INFO).stat().st_mtime_ns
         try:
-            example = _source(folder, split)[int(self.parent.name)]
+            example = _source(folder, split, written)[int(self.parent.name)]
             return _image_of(example)
         except (IntegrityError, RuntimeError, ValueError) as error:
             raise OSError(errno.EIO, f"damaged prepared data set: {error}") from error
@@ -234,8 +235,14 @@ def _shards(folder: Path, split: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _source(folder: Path, split: str) -> Sequence[bytes]:
-    """The examples of a split; its open files are shared by all threads."""
+def _source(folder: Path, split: str, written: int) -> Any:
+    """The examples of a split, as bytes; its open files are shared by all threads.
+
+    Args:
+      folder: absolute.
+      split: `pictures` or `references`.
+      written: when; a data set that was prepared anew is opened anew.
+    """
     try:
         from array_record.python import array_record_data_source
     except ImportError as error:
