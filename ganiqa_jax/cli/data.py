@@ -90,7 +90,7 @@ def info(name: Name, /, root: Path | None = None, allow_missing: bool = False) -
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         allow_missing: leave out labels whose pictures are not there.
     """
     facts = _facts(name)
@@ -130,7 +130,7 @@ def verify(
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         allow_missing: leave out labels whose pictures are not there.
         workers: threads that decode.
         progress: a progress bar on standard error, if that is a terminal.
@@ -188,7 +188,7 @@ def splits(
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         protocol: how to split, as above.
         out: folder of the text files.
         allow_missing: leave out labels whose pictures are not there.
@@ -230,7 +230,7 @@ def preview(
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         out: the .png file.
         count: how many pictures.
         allow_missing: leave out labels whose pictures are not there.

@@ -122,6 +122,22 @@ def read_records(folder: Path, name: str) -> list[Record]:
         raise IntegrityError(_damaged(folder, f"{LABELS}: {error}")) from error
 
 
+def import_array_records() -> Any:
+    """The module that reads ArrayRecord files.
+
+    Raises:
+      InputError: if it is not installed.
+    """
+    try:
+        from array_record.python import array_record_data_source
+    except ImportError as error:
+        raise InputError(
+            "Prepared data sets need the package array-record, which this system does "
+            "not have; use the unpacked archive."
+        ) from error
+    return array_record_data_source
+
+
 def reference_records(records: Sequence[Record]) -> list[Record]:
     """Every reference once, in the order of first use, as an unlabelled record."""
     first: dict[Path, Record] = {}
@@ -243,15 +259,9 @@ def _source(folder: Path, split: str, written: int) -> Any:
       split: `pictures` or `references`.
       written: when; a data set that was prepared anew is opened anew.
     """
-    try:
-        from array_record.python import array_record_data_source
-    except ImportError as error:
-        raise InputError(
-            f"{folder}: reading a prepared data set needs the package array-record, "
-            "which is built for Linux; use the unpacked archive."
-        ) from error
+    array_records = import_array_records()
     paths = [str(folder / shard) for shard in _shards(folder, split)]
-    return array_record_data_source.ArrayRecordDataSource(paths)
+    return array_records.ArrayRecordDataSource(paths)
 
 
 def _image_of(example: bytes) -> bytes:

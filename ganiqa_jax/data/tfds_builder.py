@@ -179,26 +179,17 @@ class Ganiqa(tfds.core.GeneratorBasedBuilder):
         shuffle_files: bool = False,
     ) -> tf.data.Dataset:
         """Examples of ArrayRecord files, which TFDS reads by number, as tf.data."""
-        if self.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
-            return super()._as_dataset(split, decoders, read_config, shuffle_files)
         read_config = read_config or tfds.ReadConfig()
-        features = self.info.features
+        if self.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+            return super()._as_dataset(
+                split, decoders, read_config, shuffle_files=shuffle_files
+            )
+        features: Any = self.info.features
         if isinstance(decoders, tfds.decode.PartialDecoding):
             features = decoders.extract_features(features)
             decoders = decoders.decoders
         method = tfds.decode.DeserializeMethod.RAW_BYTES
         source: Any = self.as_data_source(split, deserialize_method=method)
-        numbers = tf.data.Dataset.range(len(source))
-        if (context := read_config.input_context) is not None:
-            numbers = numbers.shard(
-                context.num_input_pipelines, context.input_pipeline_id
-            )
-        if shuffle_files:
-            numbers = numbers.shuffle(
-                max(1, len(source)),
-                seed=read_config.shuffle_seed,
-                reshuffle_each_iteration=read_config.shuffle_reshuffle_each_iteration,
-            )
 
         def read(number: tf.Tensor) -> Any:
             example = tf.numpy_function(
@@ -208,6 +199,7 @@ class Ganiqa(tfds.core.GeneratorBasedBuilder):
                 tf.ensure_shape(example, []), decoders=decoders
             )
 
+        numbers = _numbers(len(source), read_config, shuffle_files)
         return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -229,6 +221,7 @@ def prepare(
       InputError: if a picture cannot be read, or `out` cannot be written; then it
         holds no part of the data set.
     """
+    prepared.import_array_records()
     tfds.disable_progress_bar()
     try:
         # TFDS makes a folder for downloads, of which there are none, and tells on
@@ -245,6 +238,21 @@ def prepare(
         reason = error.strerror if isinstance(error, OSError) else None
         raise InputError(f"Cannot write {out}: {reason or error}") from error
     return Path(builder.data_path)
+
+
+def _numbers(length: int, config: tfds.ReadConfig, shuffle: bool) -> tf.data.Dataset:
+    """Numbers of the examples that a pipeline reads, in its order."""
+    numbers = tf.data.Dataset.range(length)
+    if (context := config.input_context) is not None:
+        numbers = numbers.shard(context.num_input_pipelines, context.input_pipeline_id)
+    if shuffle:
+        again = config.shuffle_reshuffle_each_iteration
+        numbers = numbers.shuffle(
+            max(1, length),
+            seed=config.shuffle_seed,
+            reshuffle_each_iteration=True if again is None else again,
+        )
+    return numbers
 
 
 def _example(record: Record, places: Mapping[Path, int]) -> dict[str, Any]:
