@@ -16,6 +16,7 @@ from PIL import Image
 from tensorflow_datasets.core import shuffle
 
 from ganiqa_jax.data import catalog, prepared, protocols, tfds_builder
+from ganiqa_jax.errors import IntegrityError
 from ganiqa_jax.scoring.decode import decode_picture
 
 
@@ -157,6 +158,13 @@ def test_splits_shards_and_shuffles_as_other_tfds_data_sets(load):
     assert set(first) == {"mos"}
     (image, mos), *_ = load(split="pictures", as_supervised=True).as_numpy_iterator()
     assert image.shape == (20, 28, 3) and mos == 1.0
+
+
+def test_another_file_format_is_read_by_tfds_and_refused_here(load, tmp_path):
+    examples = load(split="pictures", builder_kwargs={"file_format": "tfrecord"})
+    assert next(iter(examples))["image"].shape == (20, 28, 3)
+    with pytest.raises(IntegrityError, match="not there as array_record files"):
+        catalog.read("table", tmp_path / "out")
 
 
 def test_archive_may_be_the_manual_directory_itself(load, manual_dir):
