@@ -189,7 +189,8 @@ class Ganiqa(tfds.core.GeneratorBasedBuilder):
             features = decoders.extract_features(features)
             decoders = decoders.decoders
         method = tfds.decode.DeserializeMethod.RAW_BYTES
-        source: Any = self.as_data_source(split=split, deserialize_method=method)
+        as_source: Any = self.as_data_source  # its decorator hides what it takes
+        source = as_source(split, deserialize_method=method)
 
         def read(number: tf.Tensor) -> Any:
             example = tf.numpy_function(
