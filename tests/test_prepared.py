@@ -272,6 +272,7 @@ def edit(path: Path, old: str, new: str) -> None:
         ("dataset_info.json", lambda p: edit(p, '"array_record"', '"tfrecord"')),
         ("dataset_info.json", lambda p: p.write_text("{")),
         ("dataset_info.json", lambda p: p.write_text("[]")),
+        ("dataset_info.json", lambda p: edit(p, "shardLengths", "lengths")),
     ],
 )
 def test_damaged_data_set_is_told_with_status_5(run, kadid10k, file, change):

@@ -16,6 +16,7 @@ import functools
 import io
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def find(root: Path, name: str) -> Path | None:
       name: key of the catalog.
     """
     for folder in (root, root / DATASET / name / VERSION):
-        if (folder / INFO).is_file():
+        if os.path.isfile(folder / INFO):  # not raised: what may not be looked into
             return folder
     return None
 
@@ -107,14 +108,16 @@ def read_records(folder: Path, name: str) -> list[Record]:
             f"{folder} holds {found}, not {wanted}; name another folder, or prepare "
             f"it: ganiqa data prepare {name}."
         )
-    for split in _lengths(info):
-        for shard in _shards(folder, split):
-            if not (folder / shard.rpartition("[")[0]).is_file():
-                raise IntegrityError(_damaged(folder, f"{shard} is missing"))
+    import_array_records()
+    lengths = _lengths(folder, info)
+    for split in lengths:
+        for shard, _ in _shards(folder, info, split):
+            if not shard.is_file():
+                raise IntegrityError(_damaged(folder, f"{shard.name} is missing"))
     rows = _read_rows(folder)
-    lengths = {split: sum(counts) for split, counts in _lengths(info).items()}
-    if len(rows) != lengths.get(PICTURES):
-        why = f"{LABELS} has {len(rows)} pictures of {lengths.get(PICTURES)}"
+    pictures = sum(lengths.get(PICTURES, []))
+    if len(rows) != pictures:
+        why = f"{LABELS} has {len(rows)} pictures of {pictures}"
         raise IntegrityError(_damaged(folder, why))
     try:
         return [_record(folder, number, row) for number, row in enumerate(rows)]
@@ -224,29 +227,32 @@ def _read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _lengths(info: dict[str, Any]) -> dict[str, list[int]]:
+def _lengths(folder: Path, info: dict[str, Any]) -> dict[str, list[int]]:
     """Split to the number of examples in each of its files."""
-    return {
-        split["name"]: [int(length) for length in split["shardLengths"]]
-        for split in info.get("splits", ())
-    }
+    try:
+        return {
+            split["name"]: [int(length) for length in split["shardLengths"]]
+            for split in info["splits"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"{INFO} has no lengths of splits"
+        raise IntegrityError(_damaged(folder, why)) from error
 
 
-def _shards(folder: Path, split: str) -> list[str]:
-    """Names of the files of a split, each with its range as `NAME[0:LENGTH]`.
+def _shards(folder: Path, info: dict[str, Any], split: str) -> list[tuple[Path, int]]:
+    """The files of a split, each with the number of its examples.
 
     Raises:
-      IntegrityError: if there is no such split, or it has other files.
+      IntegrityError: if there is no such split, or it has files of another format.
     """
-    info = _read_info(folder)
-    counts = _lengths(info).get(split, [])
+    counts = _lengths(folder, info).get(split, [])
     if not counts or info.get("fileFormat") != "array_record":
-        raise IntegrityError(
-            _damaged(folder, f"{split} is not there as array_record files")
-        )
+        why = f"{split} is not there as array_record files"
+        raise IntegrityError(_damaged(folder, why))
+    end = f"of-{len(counts):05d}"
     return [
-        f"{DATASET}-{split}.array_record-{n:05d}-of-{len(counts):05d}[0:{count}]"
-        for n, count in enumerate(counts)
+        (folder / f"{DATASET}-{split}.array_record-{number:05d}-{end}", count)
+        for number, count in enumerate(counts)
     ]
 
 
@@ -260,7 +266,9 @@ def _source(folder: Path, split: str, written: int) -> Any:
       written: when; a data set that was prepared anew is opened anew.
     """
     array_records = import_array_records()
-    paths = [str(folder / shard) for shard in _shards(folder, split)]
+    shards = _shards(folder, _read_info(folder), split)
+    # With its range in the name, a file is not opened before it is read.
+    paths = [f"{shard}[0:{count}]" for shard, count in shards]
     return array_records.ArrayRecordDataSource(paths)
 
 

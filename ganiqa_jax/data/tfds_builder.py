@@ -15,8 +15,9 @@
 or `tfds build ganiqa --imports ganiqa_jax.data.tfds_builder --config koniq10k
 --manual_dir data --data_dir prepared`. Both take the unpacked archive from
 `data/koniq10k`: the folder of the manual directory that is named as the config or,
-where there is none, that directory itself. `ganiqa data prepare` writes the same, and
-tells in one line what is missing.
+where there is none, that directory itself. (The program `tfds` of TFDS 4.9.10 wants
+the package apache-beam besides.) `ganiqa data prepare` writes the same, and tells in
+one line what is missing.
 
 Importing this module imports TensorFlow; what is prepared is read without it by
 `data.prepared`.
