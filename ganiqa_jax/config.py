@@ -180,7 +180,7 @@ class SourceConfig:
 
     Attributes:
       dataset: a name of `ganiqa_jax.data.catalog.READERS`.
-      root: the folder its archive is unpacked in.
+      root: the folder its archive is unpacked in, or it is prepared in.
       role: which loss terms its rows take part in.
       rows: rows of every batch that come from it.
       short_side: pictures are resized so that their shorter side has this many

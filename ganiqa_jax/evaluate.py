@@ -70,7 +70,7 @@ def evaluate(
     Args:
       model: run directory or released folder. A teacher needs references.
       dataset: a name of the catalog.
-      root: the folder its archive is unpacked in.
+      root: the folder its archive is unpacked in, or it is prepared in.
       part: of the split that the run directory keeps for this data set. A data
         set that the run never saw has no split there: only `all` can be asked.
       out: folder for `predictions.csv` and `metrics.json`.

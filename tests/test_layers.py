@@ -45,6 +45,7 @@ ROWS = {
         "data.livec",
         "data.pieapp",
         "data.pipal",
+        "data.prepared",
         "data.sr4kiqa",
         "data.synthetic",
         "data.table",
@@ -71,7 +72,7 @@ ROWS = {
         "scoring.loading",
         "scoring.rows",
     ),
-    3: ("data.pipeline", "data.tfds_builder"),
+    3: ("data.pipeline", "data.tfds_builder", "data.tfds_picture"),
     4: (
         "pseudo",
         "loop",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ganiqa_jax.cli.prepare import prepare
 from ganiqa_jax.cli.score import SomeFailed, printable
 from ganiqa_jax.cli.tables import print_table
 from ganiqa_jax.errors import InputError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ganiqa_jax.data.records import Record
 
 _DESCRIPTION = (
-    "List, check, split and look at data sets.\n\n"
+    "List, prepare, check, split and look at data sets.\n\n"
     "  ganiqa data list\n"
     "  ganiqa data verify kadid10k --root data/kadid10k\n"
     "  ganiqa data COMMAND --help"
@@ -32,7 +33,7 @@ QUEUE = 1024
 
 
 def data(arguments: Sequence[str]) -> None:
-    """List, check, split and look at data sets."""
+    """List, prepare, check, split and look at data sets."""
     name, *rest = arguments or ["--help"]
     if name in COMMANDS:
         tyro.cli(COMMANDS[name], prog=f"ganiqa data {name}", args=rest)
@@ -89,7 +90,7 @@ def info(name: Name, /, root: Path | None = None, allow_missing: bool = False) -
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         allow_missing: leave out labels whose pictures are not there.
     """
     facts = _facts(name)
@@ -129,7 +130,7 @@ def verify(
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         allow_missing: leave out labels whose pictures are not there.
         workers: threads that decode.
         progress: a progress bar on standard error, if that is a terminal.
@@ -187,7 +188,7 @@ def splits(
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         protocol: how to split, as above.
         out: folder of the text files.
         allow_missing: leave out labels whose pictures are not there.
@@ -229,7 +230,7 @@ def preview(
 
     Args:
         name: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         out: the .png file.
         count: how many pictures.
         allow_missing: leave out labels whose pictures are not there.
@@ -285,6 +286,7 @@ def from_csv(
 COMMANDS = {
     "list": list_,
     "info": info,
+    "prepare": prepare,
     "verify": verify,
     "splits": splits,
     "preview": preview,

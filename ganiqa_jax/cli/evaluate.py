@@ -34,7 +34,7 @@ def evaluate(
     Args:
         model: run directory or released folder.
         data: name of the data set, of `ganiqa data list`.
-        root: the folder that its archive is unpacked in.
+        root: the folder that its archive is unpacked in, or that it is prepared in.
         part: which part of the split; all for a data set that was never trained on.
         out: folder for predictions.csv and metrics.json.
         against: predictions.csv of another model, for the paired difference in SRCC.

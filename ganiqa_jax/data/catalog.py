@@ -17,6 +17,7 @@ from ganiqa_jax.data import (
     livec,
     pieapp,
     pipal,
+    prepared,
     sr4kiqa,
     synthetic,
     table,
@@ -89,12 +90,14 @@ def read(name: str, root: Path, allow_missing: bool = False) -> list[Record]:
 
     Args:
       name: a key of `READERS`.
-      root: the folder its archive is unpacked in.
+      root: the folder its archive is unpacked in; or where it is prepared, as
+        `prepared.find` takes it.
       allow_missing: leave out labels whose pictures are not there, with a warning.
 
     Raises:
       InputError: if there is no such data set, it has no scores of single pictures,
         or it is not complete in `root`.
+      IntegrityError: if it is prepared in `root`, and damaged.
     """
     if name in FACTS and name not in READERS:
         raise InputError(
@@ -103,4 +106,7 @@ def read(name: str, root: Path, allow_missing: bool = False) -> list[Record]:
         )
     if name not in READERS:
         raise InputError(f"No data set {name!r}; there are {', '.join(READERS)}.")
+    folder = prepared.find(root, name)
+    if folder is not None:
+        return prepared.read_records(folder, name)
     return READERS[name](root, allow_missing=allow_missing)

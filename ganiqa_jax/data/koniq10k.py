@@ -52,7 +52,7 @@ FACTS = Facts(
 }""",
 )
 
-_SETS = ("training", "validation", "test")
+_SETS = {"training": "train", "validation": "validation", "test": "test"}
 
 
 def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
@@ -103,6 +103,18 @@ def read_official_split(root: Path, *, allow_missing: bool = False) -> Split:
       InputError: as `read_records`, or if the table has no column `set`.
     """
     records = read_records(root, allow_missing=allow_missing)
+    parts = read_parts(root)
+    return Split(
+        *(tuple(r for r in records if parts[r.name] == part) for part in Split._fields)
+    )
+
+
+def read_parts(root: Path) -> dict[str, str]:
+    """Name of each picture to the part of a split that the authors put it in.
+
+    Raises:
+      InputError: if the table is missing or damaged, or has no column `set`.
+    """
     table, rows = _rows(Folder(root))
     parts = {row["image_name"]: row.get("set", "") for row in rows}
     strange = sorted(set(parts.values()) - set(_SETS))
@@ -111,9 +123,7 @@ def read_official_split(root: Path, *, allow_missing: bool = False) -> Split:
             f"{table}: set is {strange[0]!r}, not one of {', '.join(_SETS)}; use "
             "koniq10k_distributions_sets.csv."
         )
-    return Split(
-        *(tuple(r for r in records if parts[r.name] == part) for part in _SETS)
-    )
+    return {name: _SETS[part] for name, part in parts.items()}
 
 
 def _rows(top: Folder) -> tuple[Path, list[dict[str, str]]]:

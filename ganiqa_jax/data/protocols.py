@@ -35,7 +35,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from ganiqa_jax.data import catalog, koniq10k, table
+from ganiqa_jax.data import catalog, koniq10k, prepared, table
 from ganiqa_jax.data.records import (
     Record,
     Split,
@@ -61,6 +61,10 @@ NAMES = ("content-80-20/1", "kfold-5/1", *_PLAIN, "leave-out/KIND/1")
 OWN_SPLITS: Mapping[str, Callable[..., Split]] = {
     "koniq10k": koniq10k.read_official_split,
     "table": table.read_official_split,
+}
+OWN_PARTS: Mapping[str, Callable[[Path], Mapping[str, str]]] = {
+    "koniq10k": koniq10k.read_parts,
+    "table": table.read_parts,
 }
 
 _NUMBERED = re.compile(r"(content-(\d+)-(\d+)|kfold-(\d+))(?:/([1-9]\d*))?")
@@ -184,7 +188,8 @@ def read_records(
     Raises:
       InputError: as `catalog.read`, or if the set has no split of its own.
     """
-    if protocol.rule == "official" and name in OWN_SPLITS:
+    own = protocol.rule == "official" and name in OWN_SPLITS
+    if own and prepared.find(root, name) is None:  # what is prepared has the parts
         split = OWN_SPLITS[name](root, allow_missing=allow_missing)
         return [
             dataclasses.replace(record, part=part)
@@ -192,6 +197,24 @@ def read_records(
             for record in records
         ]
     return catalog.read(name, root, allow_missing=allow_missing)
+
+
+def read_with_parts(
+    name: str, root: Path, *, allow_missing: bool = False
+) -> list[Record]:
+    """Reads a data set, with the part of each record where it has its own split.
+
+    Raises:
+      InputError: as `catalog.read`.
+    """
+    records = catalog.read(name, root, allow_missing=allow_missing)
+    if name not in OWN_PARTS or prepared.find(root, name) is not None:
+        return records
+    try:
+        parts = OWN_PARTS[name](root)
+    except InputError:  # some versions of these sets come without a split
+        return records
+    return [dataclasses.replace(r, part=parts[r.name]) for r in records]
 
 
 def store(path: Path, records: Sequence[Record], protocol: Protocol) -> Split:

@@ -85,13 +85,7 @@ def read_official_split(root: Path, *, allow_missing: bool = False) -> Split:
       InputError: as `read_records`, or if a row names no part, or two parts share a
         group.
     """
-    table = _find(root)
-    parts = {row["path"]: row.get("split", "") for row in _rows(table)}
-    strange = sorted(set(parts.values()) - set(_PARTS))
-    if strange:
-        raise InputError(
-            f"{table}: split is {strange[0]!r}, not one of {', '.join(_PARTS)}."
-        )
+    table, parts = _find(root), read_parts(root)
     records = read_records(root, allow_missing=allow_missing)
     part_of: dict[str, str] = {}
     for record in records:
@@ -104,6 +98,22 @@ def read_official_split(root: Path, *, allow_missing: bool = False) -> Split:
     return Split(
         *(tuple(r for r in records if parts[r.name] == part) for part in _PARTS)
     )
+
+
+def read_parts(root: Path) -> dict[str, str]:
+    """Name of each picture to its part, as the table's column `split` gives it.
+
+    Raises:
+      InputError: if the table is missing or damaged, or a row names no part.
+    """
+    table = _find(root)
+    parts = {row["path"]: row.get("split", "") for row in _rows(table)}
+    strange = sorted(set(parts.values()) - set(_PARTS))
+    if strange:
+        raise InputError(
+            f"{table}: split is {strange[0]!r}, not one of {', '.join(_PARTS)}."
+        )
+    return parts
 
 
 def _find(root: Path) -> Path:

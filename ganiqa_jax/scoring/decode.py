@@ -31,6 +31,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.data.prepared import StoredPath
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.image.crops import test_boxes
 
@@ -121,22 +122,19 @@ class Picture:
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file; never waits on a pipe or a device.
+    """The bytes of a regular or stored file; never waits on a pipe or a device.
 
     Raises:
       DecodeError: if there is no such file, it is no regular file, it is empty or
         cannot be read (`decode_error`), or has more than `max_bytes` (`too_large`).
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DecodeError(f"{path} is not a regular file.")
-        with open(os.open(path, _OPEN_FLAGS), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > max_bytes:
-                raise DecodeError(
-                    f"{path} has {size} bytes, more than {max_bytes}.", "too_large"
-                )
-            data = file.read(max_bytes + 1)
+        if isinstance(path, StoredPath):
+            data = path.read_bytes()
+        else:
+            data = _read_regular(path, max_bytes)
+        if len(data) > max_bytes:
+            raise _too_many_bytes(path, len(data), max_bytes)
     except (OSError, ValueError) as error:
         if isinstance(error, DecodeError):
             raise
@@ -145,6 +143,20 @@ def read_file(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     if not data:
         raise DecodeError(f"{path} is empty (0 bytes).")
     return data
+
+
+def _read_regular(path: Path, max_bytes: int) -> bytes:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise DecodeError(f"{path} is not a regular file.")
+    with open(os.open(path, _OPEN_FLAGS), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise _too_many_bytes(path, size, max_bytes)
+        return file.read(max_bytes + 1)
+
+
+def _too_many_bytes(path: Path, size: int, most: int) -> DecodeError:
+    return DecodeError(f"{path} has {size} bytes, more than {most}.", "too_large")
 
 
 def decode_picture(

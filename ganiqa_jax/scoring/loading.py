@@ -144,7 +144,7 @@ def _open(source: Source, rules: LoadRules, facts: Loaded) -> Picture:
     if isinstance(source, np.ndarray):
         picture = _wrap(source, rules)
     else:
-        data = read_file(Path(source))
+        data = read_file(Path(source) if isinstance(source, str) else source)
         facts.sha256 = hashlib.sha256(data).hexdigest()
         preprocessing = rules.preprocessing
         picture = decode_picture(
