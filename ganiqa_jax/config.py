@@ -185,6 +185,9 @@ class SourceConfig:
       rows: rows of every batch that come from it.
       short_side: pictures are resized so that their shorter side has this many
         pixels; 0 keeps every pixel.
+      split: a protocol of `ganiqa data splits` with its number, such as
+        `content-80-20/1`, or the .txt file of a stored split; empty is a split by the
+        fractions of the data.
     """
 
     dataset: str
@@ -192,6 +195,7 @@ class SourceConfig:
     role: Role
     rows: int
     short_side: int = 0
+    split: str = ""
 
     def __post_init__(self) -> None:
         require(self.rows > 0, "a source needs rows > 0")
@@ -205,8 +209,9 @@ class DataConfig:
     Attributes:
       sources: data sets; those with references come first in a batch.
       crop: side of a training crop, pixels.
-      fractions: shares of contents for train, validation and test.
-      split_seed: seed of the split of contents.
+      fractions: shares of contents for train, validation and test, in sources
+        without a `split` of their own.
+      split_seed: seed of that split.
       quarter_turns: also turn crops by multiples of 90 degrees.
       cache: keep decoded pictures in host memory.
       scale: data set whose mean, deviation and range the public score is on.
@@ -231,6 +236,13 @@ class DataConfig:
         require(
             self.scale in names,
             f"data.scale {self.scale!r} is none of the sources {names}",
+        )
+        places = {
+            (source.dataset, source.root, source.split) for source in self.sources
+        }
+        require(
+            len(places) == len(set(names)),
+            "sources of one data set must have one root and one split",
         )
 
     @property

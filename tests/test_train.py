@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from ganiqa_jax.config import (
     TeacherConfig,
     TeacherTrainConfig,
 )
+from ganiqa_jax.data.sources import load_sources
 from ganiqa_jax.data.synthetic import write_pairs
 from ganiqa_jax.errors import InputError, IntegrityError, NonFiniteError
 from ganiqa_jax.train import distill, train_teacher
@@ -223,3 +225,12 @@ def test_a_student_is_no_teacher(pairs, teacher_run, tmp_path):
             tmp_path / "run",
             progress=False,
         )
+
+
+def test_pictures_held_out_move_no_weight(pairs, teacher_run, tmp_path):
+    copy = Path(shutil.copytree(pairs, tmp_path / "pairs"))
+    (source,) = load_sources(teacher_config(copy).data, tmp_path / "run")
+    for record in source.split.validation + source.split.test:
+        record.distorted.write_bytes(b"opening it would end the run")
+    train_teacher(teacher_config(copy), tmp_path / "run", progress=False)
+    assert final_weights(tmp_path / "run") == final_weights(teacher_run)
