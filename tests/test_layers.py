@@ -26,6 +26,7 @@ ROWS = {
         "metrics",
         "optim",
         "mesh",
+        "processes",
         "models",
         "models.*",
         "data",

@@ -11,7 +11,7 @@ from fixtures import draw_scene, make_sr4kiqa
 from PIL import Image
 
 from ganiqa_jax.data import sr4kiqa
-from ganiqa_jax.data.pipeline import Mixture, SourceData, batches, plan
+from ganiqa_jax.data.pipeline import Mixture, Share, SourceData, batches, plan
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.errors import InputError
 
@@ -184,23 +184,41 @@ def test_resumed_run_sees_what_it_would_have_seen(mixture):
         assert_same(left, right)
 
 
-def test_processes_share_the_rows_evenly(mixture):
+def test_a_share_has_the_rows_and_references_it_names(mixture):
     (whole,) = batches(mixture, steps=1)
-    parts = [
-        next(batches(mixture, steps=1, process_index=index, process_count=2))
-        for index in (0, 1)
-    ]
-    for index, part in enumerate(parts):
-        own = [2 * index, 2 * index + 1, 4 + 2 * index, 5 + 2 * index]
-        np.testing.assert_array_equal(part.index, whole.index[own])
-        np.testing.assert_array_equal(part.distorted, whole.distorted[own])
-        np.testing.assert_array_equal(part.reference, whole.reference[own[:2]])
-    with pytest.raises(InputError, match="4 rows with and 4 .* by 3 processes"):
-        batches(mixture, steps=1, process_count=3)
-    with pytest.raises(InputError, match="steps=0"):
-        batches(mixture, steps=0)
-    with pytest.raises(InputError, match="process_index=2 must be 0 to 1"):
-        batches(mixture, steps=1, process_index=2, process_count=2)
+    for share in (
+        Share((0, 1, 2, 3), (0, 1)),
+        Share((4, 5, 6, 7), (2, 3)),
+        Share((3, 6), (0, 3)),
+        Share((), (1,)),
+        Share((2,), ()),
+    ):
+        (part,) = batches(mixture, steps=1, share=share)
+        np.testing.assert_array_equal(part.reference, whole.reference[[*share[1]]])
+        for name in set(whole._fields) - {"reference"}:
+            expected = getattr(whole, name)[[*share.rows]]
+            np.testing.assert_array_equal(getattr(part, name), expected, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"share": Share((0, 8), ())}, r"share.rows=\(0, 8\) must be .* 0 to 7"),
+        ({"share": Share((1, 0), ())}, "share.rows"),
+        ({"share": Share((0,), (4,))}, r"share.references=\(4,\) must be .* 0 to 3"),
+        ({"steps": 0}, "steps=0"),
+    ],
+)
+def test_impossible_shares_and_numbers_are_refused(mixture, arguments, message):
+    with pytest.raises(InputError, match=message):
+        batches(mixture, **{"steps": 1, **arguments})
+
+
+def test_sizes_of_a_pair_are_compared_when_only_its_reference_is_read(tmp_path):
+    records = make_pairs(tmp_path, count=1, size=(48, 40), reference_size=(96, 80))
+    mixture = Mixture((SourceData(records, "labelled_pairs", 1),), crop=32, seed=0)
+    with pytest.raises(InputError, match=r"d0\.png is 48x40"):
+        list(batches(mixture, steps=1, share=Share((), (0,))))
 
 
 def test_short_side_and_small_pictures(tmp_path):

@@ -135,6 +135,20 @@ class Mixture:
         return tuple((n, row) for n in ordered for row in range(self.sources[n].rows))
 
 
+class Share(NamedTuple):
+    """What one process reads of every batch; both in rising order.
+
+    Attributes:
+      rows: rows whose picture it reads.
+      references: rows, all of which have one, whose reference it reads. With several
+        processes these can be other rows: the first half of 4 references belongs to
+        rows 0 and 1, the first half of 8 pictures to rows 0 to 3.
+    """
+
+    rows: tuple[int, ...]
+    references: tuple[int, ...]
+
+
 class PlannedRow(NamedTuple):
     """What one row of a batch will hold, before any file is opened.
 

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ganiqa_jax.data.mixture import Mixture, PlannedRow, SourceData, plan, planned_row
+from ganiqa_jax.data.mixture import (
+    Mixture,
+    PlannedRow,
+    Share,
+    SourceData,
+    plan,
+    planned_row,
+)
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import (
     DecodeError,
@@ -34,7 +41,7 @@ import tensorflow as tf
 # The accelerator is JAX's alone; tensorflow would take all of its memory.
 tf.config.set_visible_devices([], "GPU")
 
-__all__ = ["Mixture", "SourceData", "batches", "plan"]
+__all__ = ["Mixture", "Share", "SourceData", "batches", "plan"]
 
 
 def batches(
@@ -42,8 +49,7 @@ def batches(
     *,
     steps: int,
     start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: Share | None = None,
     prefetch: int = 2,
     threads: int = 2,
 ) -> Iterator[Batch]:
@@ -53,9 +59,9 @@ def batches(
       mixture: what is drawn from.
       steps: how many batches.
       start_step: number of the first one; a resumed run gives the step it is at.
-      process_index: number of this process.
-      process_count: processes that share each batch. Each gets an equal and
-        contiguous share of the rows with references, and of those without.
+      share: what this process reads of each batch; None reads it all. A reference
+        whose picture another process reads is compared with it in size all the same,
+        so that picture is opened here as well.
       prefetch: batches made ahead of use.
       threads: pictures decoded at a time; no number changes with it.
 
@@ -63,19 +69,19 @@ def batches(
       Batches of numpy arrays, pictures float32 in [0, 1].
 
     Raises:
-      InputError: if the rows cannot be shared evenly or a number is out of range;
-        while iterating, if a picture cannot be read or does not have the size of
-        its reference; names the file.
+      InputError: if a number or the share is out of range; while iterating, if a
+        picture cannot be read or does not have the size of its reference; names the
+        file.
     """
     if start_step < 0 or steps < 1 or threads < 1:
         raise InputError(
             f"start_step={start_step}, steps={steps} and threads={threads} must be "
             "at least 0, 1 and 1."
         )
-    slots = _share(mixture, process_index, process_count)
+    share = _checked(mixture, share)
     plan(mixture, start_step + steps - 1)  # too long a run fails now, not after days
     numbers = range(start_step, start_step + steps)
-    return _Batches(mixture, slots, numbers, prefetch, threads)
+    return _Batches(mixture, share, numbers, prefetch, threads)
 
 
 class PictureCache:
@@ -157,21 +163,17 @@ def crop_pictures(
     return np.stack([p[top : top + crop, left : left + crop] for p in pictures])
 
 
-def _share(mixture: Mixture, index: int, count: int) -> tuple[int, ...]:
-    """The batch rows of one process, those with references first."""
-    pairs, total = mixture.pair_rows, mixture.batch_size
-    if not 0 <= index < count:
-        raise InputError(f"process_index={index} must be 0 to {count - 1}.")
-    if pairs % count or (total - pairs) % count:
-        raise InputError(
-            f"{pairs} rows with and {total - pairs} rows without references cannot "
-            f"be shared evenly by {count} processes; use multiples of {count}."
-        )
-    own, others = pairs // count, (total - pairs) // count
-    return (
-        *range(index * own, (index + 1) * own),
-        *range(pairs + index * others, pairs + (index + 1) * others),
-    )
+def _checked(mixture: Mixture, share: Share | None) -> Share:
+    """The share of a process, or all there is."""
+    rows, references = range(mixture.batch_size), range(mixture.pair_rows)
+    if share is None:
+        return Share(tuple(rows), tuple(references))
+    for name, own, there in zip(Share._fields, share, (rows, references), strict=True):
+        if list(own) != sorted(set(own) & set(there)):
+            raise InputError(
+                f"share.{name}={own} must be rising numbers from 0 to {len(there) - 1}."
+            )
+    return share
 
 
 class _Batches(Iterator[Batch]):
@@ -180,17 +182,17 @@ class _Batches(Iterator[Batch]):
     def __init__(
         self,
         mixture: Mixture,
-        slots: tuple[int, ...],
+        share: Share,
         steps: range,
         prefetch: int,
         threads: int,
     ):
         self._mixture = mixture
-        self._slots = slots
+        self._share = share
         self._steps = iter(steps)
         self._failures: list[InputError] = []
         dataset = _picture_dataset(
-            mixture, slots, steps, prefetch, threads, self._failures
+            mixture, share, steps, prefetch, threads, self._failures
         )
         self._pictures = [dataset.as_numpy_iterator()]
         # At exit too: a thread that still decodes while Python ends waits for ever.
@@ -205,39 +207,41 @@ class _Batches(Iterator[Batch]):
                 raise self._failures[0] from None
             raise
         rows = plan(self._mixture, step)
-        return _batch(self._mixture, [rows[slot] for slot in self._slots], stacked)
+        return _batch(self._mixture, rows, self._share, stacked)
 
 
 def _picture_dataset(
     mixture: Mixture,
-    slots: tuple[int, ...],
+    share: Share,
     steps: range,
     prefetch: int,
     threads: int,
     failures: list[InputError],
 ) -> tf.data.Dataset:
-    """All crops of a batch as one uint8 array: each pair's two, then the others."""
+    """All crops of a batch as one uint8 array: of each row picture, then reference."""
     cache = PictureCache(mixture.cache_bytes if mixture.cache else 0)
-    crop, share = mixture.crop, len(slots)
+    crop, slots = mixture.crop, sorted({*share.rows, *share.references})
+    wanted = [(slot in share.rows, slot in share.references) for slot in slots]
 
     def read_row(number: np.int64) -> UInt8[np.ndarray, "N S S 3"]:
-        step, place = divmod(int(number), share)
+        step, place = divmod(int(number), len(slots))
         row = planned_row(mixture, step, slots[place])
         try:
-            return crop_pictures(row, mixture.sources[row.source], crop, cache)
+            crops = crop_pictures(row, mixture.sources[row.source], crop, cache)
         except InputError as error:
             failures.append(error)
             raise
+        return crops[[n for n, own in enumerate(wanted[place]) if own]]
 
     def read(number: tf.Tensor) -> tf.Tensor:
         pictures = tf.numpy_function(read_row, [number], tf.uint8, stateful=False)
         pictures.set_shape([None, crop, crop, 3])
         return pictures
 
-    pairs = sum(mixture.sources[mixture.slots[s][0]].has_references for s in slots)
-    numbers = tf.data.Dataset.range(steps.start * share, steps.stop * share)
+    numbers = tf.data.Dataset.range(steps.start * len(slots), steps.stop * len(slots))
     dataset = numbers.map(read, num_parallel_calls=threads, deterministic=True)
-    dataset = dataset.unbatch().batch(share + pairs, drop_remainder=True)
+    pictures = len(share.rows) + len(share.references)
+    dataset = dataset.unbatch().batch(pictures, drop_remainder=True)
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads
@@ -245,20 +249,27 @@ def _picture_dataset(
 
 
 def _batch(
-    mixture: Mixture, rows: list[PlannedRow], stacked: UInt8[np.ndarray, "N S S 3"]
+    mixture: Mixture,
+    plan: list[PlannedRow],
+    share: Share,
+    stacked: UInt8[np.ndarray, "N S S 3"],
 ) -> Batch:
     """Puts pictures and targets together; reference i belongs to row i."""
+    rows = [plan[slot] for slot in share.rows]
     sources = [mixture.sources[row.source] for row in rows]
-    pairs = sum(source.has_references for source in sources)
     targets = [s.target(row.record) for s, row in zip(sources, rows, strict=True)]
     contents = [
         s.content_numbers[row.record.content]
         for s, row in zip(sources, rows, strict=True)
     ]
-    distorted = [*range(0, 2 * pairs, 2), *range(2 * pairs, len(stacked))]
+    # The order of the stack: by row, its picture before its reference.
+    order = sorted(
+        [(row, 0) for row in share.rows] + [(r, 1) for r in share.references]
+    )
+    places = [[n for n, (_, kind) in enumerate(order) if kind == k] for k in (0, 1)]
     arrays: dict[str, Any] = {  # numpy now; the loop puts them on devices
-        "distorted": _unit(stacked[distorted]),
-        "reference": _unit(stacked[1 : 2 * pairs : 2]),
+        "distorted": _unit(stacked[places[0]]),
+        "reference": _unit(stacked[places[1]]),
         "mos": np.array([z for z, _ in targets], np.float32),
         "mask": np.ones(len(rows), bool),
         "labelled": np.array([source.labelled for source in sources]),
