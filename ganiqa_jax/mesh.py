@@ -100,8 +100,14 @@ def shard_batch(batch: T, mesh: Mesh) -> T:
 
 
 def replicate(tree: T, mesh: Mesh) -> T:
-    """Places a pytree of arrays whole on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Places a pytree of arrays whole on every device of the mesh.
+
+    With several processes each one passes the same values; nothing is sent.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec())
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda leaf: _place_whole(leaf, sharding), tree)
 
 
 def set_cpu_flags(purpose: Literal["infer", "train"]) -> None:
@@ -127,8 +133,16 @@ def _place(array: np.ndarray, mesh: Mesh) -> jax.Array:
             check_rows(array.shape[0], mesh)
         return jax.device_put(array, sharding)
     if whole:
-        return jax.make_array_from_callback(array.shape, sharding, lambda at: array)
+        return _place_whole(array, sharding)
     return _place_share(array, mesh)
+
+
+def _place_whole(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = _place_whole(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda at: host[at])
 
 
 def _place_share(array: np.ndarray, mesh: Mesh) -> jax.Array:

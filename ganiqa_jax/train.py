@@ -313,6 +313,9 @@ def _execute(
         mesh.own_rows(mixture.batch_size, devices),
         mesh.own_rows(mixture.pair_rows, devices),
     )
+    if jax.process_count() > 1:
+        weights = {"state": state, "constants": constants[:-1]}  # the last is the key
+        processes.agree("state of the networks", release.model_sha(weights))
     state = mesh.replicate(state, devices)
     constants = mesh.replicate(constants, devices)
     compiled = jax.jit(pure, donate_argnums=0)
