@@ -138,7 +138,7 @@ def _place(array: np.ndarray, mesh: Mesh) -> jax.Array:
 
 
 def _place_whole(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         words = _place_whole(jax.random.key_data(leaf), sharding)
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
     host = np.asarray(leaf)

@@ -30,10 +30,10 @@ METRICS = "metrics.jsonl"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 """Libraries whose version can move a result."""
 
-FREE_FIELDS = ("loop.",)
+FREE_FIELDS = ("loop.", "data.cache")
 """Fields that may change between the starts of one run: how often it logs, saves
-and evaluates, and how many checkpoints it keeps. None of them moves a weight;
-`steps` does, through the learning-rate schedule."""
+and evaluates, how many checkpoints it keeps, and where pictures are kept (names that
+begin so). None of them moves a weight; `steps` does, through the schedule."""
 
 
 def start(

@@ -32,7 +32,7 @@ from ganiqa_jax.config import (
 )
 from ganiqa_jax.config_json import config_hash
 from ganiqa_jax.data import catalog
-from ganiqa_jax.data.mixture import Mixture, Share, SourceData
+from ganiqa_jax.data.mixture import GIB, Mixture, Share, SourceData
 from ganiqa_jax.data.sources import (
     Source,
     check_unseen,
@@ -282,12 +282,17 @@ def _mixture(
                 mean=source.mean,
                 std=source.std,
                 pseudo=(pseudo or {}).get(source.config.dataset),
+                weight=source.config.weight,
             )
             for source in sources
         ),
         crop=config.data.crop,
         seed=config.seed,
         cache=config.data.cache,
+        cache_bytes=int(config.data.cache_gib * GIB),
+        cache_dir=Path(config.data.cache_dir) if config.data.cache_dir else None,
+        shared_pair_rows=config.data.shared_pair_rows,
+        shared_picture_rows=config.data.shared_picture_rows,
     )
 
 

@@ -55,6 +55,7 @@ ROWS = {
         "data.catalog",
         "data.protocols",
         "data.mixture",
+        "data.picture_cache",
         "data.sources",
     ),
     2: (

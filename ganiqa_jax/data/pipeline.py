@@ -5,12 +5,12 @@ ahead of the device. The numbers are the same for any number of threads. Flips a
 turns are made later, on the device, keyed by `Batch.index`.
 """
 
+import dataclasses
 import os
-import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,7 +22,9 @@ from ganiqa_jax.data.mixture import (
     SourceData,
     plan,
     planned_row,
+    row_in_order,
 )
+from ganiqa_jax.data.picture_cache import DiskCache, MemoryCache, Opened, Opener
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import (
     DecodeError,
@@ -41,7 +43,10 @@ import tensorflow as tf
 # The accelerator is JAX's alone; tensorflow would take all of its memory.
 tf.config.set_visible_devices([], "GPU")
 
-__all__ = ["Mixture", "Share", "SourceData", "batches", "plan"]
+__all__ = ["Mixture", "Share", "SourceData", "batches", "epoch", "plan"]
+
+Planned = Callable[[Mixture, int, int], PlannedRow]
+"""What a row of a batch holds: of the mixture, the step and the number of the row."""
 
 
 def batches(
@@ -81,43 +86,36 @@ def batches(
     share = _checked(mixture, share)
     plan(mixture, start_step + steps - 1)  # too long a run fails now, not after days
     numbers = range(start_step, start_step + steps)
-    return _Batches(mixture, share, numbers, prefetch, threads)
+    return _Batches(mixture, planned_row, share, numbers, prefetch, threads)
 
 
-class PictureCache:
-    """Decoded pictures that stay in memory; shared by the reading threads.
+def epoch(
+    source: SourceData,
+    *,
+    rows: int,
+    crop: int,
+    share: Share | None = None,
+    prefetch: int = 2,
+    threads: int = 2,
+) -> Iterator[Batch]:
+    """Batches that show each record of a source once, in order, by its centre crop.
 
-    What no longer fits is decoded anew each time. Nothing is thrown out: every epoch
-    asks for each picture once, so the oldest is as likely to be asked for as any.
+    All have one shape: the last is filled with the last record again, and `mask` is
+    False there. Each process has as many batches as the others.
+
+    Args:
+      source: what is shown; its own rows and weight do not count.
+      rows: of a batch.
+      crop: side of a crop, pixels.
+      share: as in `batches`; so the rest, and the errors.
     """
-
-    def __init__(self, capacity: int):
-        self._capacity = capacity
-        self._pictures: dict[tuple[Path, int], Opened] = {}
-        self._lock = threading.Lock()
-        self.bytes = 0
-
-    def open(self, path: Path, short_side: int) -> "Opened":
-        """As `open_picture`, from memory where it is there."""
-        key = (path, short_side)
-        with self._lock:
-            kept = self._pictures.get(key)
-        if kept is not None:
-            return kept
-        opened = open_picture(path, short_side)
-        with self._lock:
-            fits = self.bytes + opened.pixels.nbytes <= self._capacity
-            if fits and key not in self._pictures:
-                self._pictures[key] = opened
-                self.bytes += opened.pixels.nbytes
-        return opened
-
-
-class Opened(NamedTuple):
-    """A decoded and resized picture, and the size (width, height) in its file."""
-
-    pixels: UInt8[np.ndarray, "H W 3"]
-    size: tuple[int, int]
+    if rows < 1:
+        raise InputError(f"rows={rows} must be at least 1.")
+    source = dataclasses.replace(source, rows=rows, weight=0.0)
+    mixture = Mixture((source,), crop=crop, seed=0, cache="off")
+    share = _checked(mixture, share)
+    numbers = range(mixture.steps_per_epoch)
+    return _Batches(mixture, row_in_order, share, numbers, prefetch, threads)
 
 
 def open_picture(path: Path, short_side: int) -> Opened:
@@ -138,7 +136,7 @@ def open_picture(path: Path, short_side: int) -> Opened:
 
 
 def crop_pictures(
-    row: PlannedRow, source: SourceData, crop: int, cache: PictureCache
+    row: PlannedRow, source: SourceData, crop: int, opener: Opener
 ) -> UInt8[np.ndarray, "N S S 3"]:
     """The distorted crop of a row and, for a pair, the same box of its reference.
 
@@ -146,9 +144,9 @@ def crop_pictures(
       InputError: if a picture cannot be read, or a pair differs in size.
     """
     record = row.record
-    opened = [cache.open(record.distorted, source.short_side)]
+    opened = [opener(record.distorted, source.short_side)]
     if source.has_references and record.reference is not None:
-        opened.append(cache.open(record.reference, source.short_side))
+        opened.append(opener(record.reference, source.short_side))
         (width, height), (other_width, other_height) = (o.size for o in opened)
         if opened[0].size != opened[1].size:
             raise InputError(
@@ -182,17 +180,19 @@ class _Batches(Iterator[Batch]):
     def __init__(
         self,
         mixture: Mixture,
+        planned: Planned,
         share: Share,
         steps: range,
         prefetch: int,
         threads: int,
     ):
         self._mixture = mixture
+        self._planned = planned
         self._share = share
         self._steps = iter(steps)
         self._failures: list[InputError] = []
         dataset = _picture_dataset(
-            mixture, share, steps, prefetch, threads, self._failures
+            mixture, planned, share, steps, prefetch, threads, self._failures
         )
         self._pictures = [dataset.as_numpy_iterator()]
         # At exit too: a thread that still decodes while Python ends waits for ever.
@@ -206,12 +206,24 @@ class _Batches(Iterator[Batch]):
             if self._failures:  # tensorflow passes on only the text of our own error
                 raise self._failures[0] from None
             raise
-        rows = plan(self._mixture, step)
+        rows = [self._planned(self._mixture, step, n) for n in self._share.rows]
         return _batch(self._mixture, rows, self._share, stacked)
+
+
+def _opener(mixture: Mixture) -> Opener:
+    """Opens a picture from the cache of the mixture, or anew."""
+    if mixture.cache == "off":
+        return open_picture
+    if mixture.cache == "memory":
+        return MemoryCache(open_picture, mixture.cache_bytes).open
+    if mixture.cache_dir is None:
+        raise InputError("The cache 'disk' needs a folder, data.cache_dir.")
+    return DiskCache(open_picture, mixture.cache_dir, mixture.cache_bytes).open
 
 
 def _picture_dataset(
     mixture: Mixture,
+    planned: Planned,
     share: Share,
     steps: range,
     prefetch: int,
@@ -219,15 +231,15 @@ def _picture_dataset(
     failures: list[InputError],
 ) -> tf.data.Dataset:
     """All crops of a batch as one uint8 array: of each row picture, then reference."""
-    cache = PictureCache(mixture.cache_bytes if mixture.cache else 0)
+    opener = _opener(mixture)
     crop, slots = mixture.crop, sorted({*share.rows, *share.references})
     wanted = [(slot in share.rows, slot in share.references) for slot in slots]
 
     def read_row(number: np.int64) -> UInt8[np.ndarray, "N S S 3"]:
         step, place = divmod(int(number), len(slots))
-        row = planned_row(mixture, step, slots[place])
+        row = planned(mixture, step, slots[place])
         try:
-            crops = crop_pictures(row, mixture.sources[row.source], crop, cache)
+            crops = crop_pictures(row, mixture.sources[row.source], crop, opener)
         except InputError as error:
             failures.append(error)
             raise
@@ -250,12 +262,11 @@ def _picture_dataset(
 
 def _batch(
     mixture: Mixture,
-    plan: list[PlannedRow],
+    rows: list[PlannedRow],
     share: Share,
     stacked: UInt8[np.ndarray, "N S S 3"],
 ) -> Batch:
     """Puts pictures and targets together; reference i belongs to row i."""
-    rows = [plan[slot] for slot in share.rows]
     sources = [mixture.sources[row.source] for row in rows]
     targets = [s.target(row.record) for s, row in zip(sources, rows, strict=True)]
     contents = [
@@ -271,7 +282,7 @@ def _batch(
         "distorted": _unit(stacked[places[0]]),
         "reference": _unit(stacked[places[1]]),
         "mos": np.array([z for z, _ in targets], np.float32),
-        "mask": np.ones(len(rows), bool),
+        "mask": np.array([row.counts for row in rows], bool),
         "labelled": np.array([source.labelled for source in sources]),
         "confidence": np.array([confidence for _, confidence in targets], np.float32),
         "source": np.array([row.source for row in rows], np.int32),
