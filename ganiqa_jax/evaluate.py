@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ganiqa_jax import metrics
-from ganiqa_jax.data import catalog
-from ganiqa_jax.data.records import Record, read_split, split_hash
+from ganiqa_jax.data import catalog, protocols
+from ganiqa_jax.data.records import Record, read_contents, split_hash
 from ganiqa_jax.data.sources import split_path
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.progress import track
@@ -31,7 +31,8 @@ class Evaluation(NamedTuple):
     Attributes:
       model: name of the run or release, and `model_sha` of its weights.
       prep_sha: preprocessing identity.
-      dataset: and `part` of it; `split` is the hash of the split it is a part of.
+      dataset: and `part` of it; `split` is the hash of the split it is a part of, and
+        `protocol` the name of that split, empty for one by fractions.
       n: pictures counted, of `contents` scenes or prompts; `failed` had no score.
       estimates: metric name to value and interval; scores and MOS in [0, 1].
       fit_converged: False when the logistic fit behind `plcc_fitted` did not.
@@ -44,6 +45,7 @@ class Evaluation(NamedTuple):
     dataset: str
     part: str
     split: str
+    protocol: str
     n: int
     contents: int
     failed: int
@@ -58,6 +60,7 @@ def evaluate(
     root: Path,
     *,
     part: Part = "test",
+    split: str = "",
     out: Path | None = None,
     against: Path | None = None,
     bootstrap: int = 1000,
@@ -72,7 +75,8 @@ def evaluate(
       dataset: a name of the catalog.
       root: the folder its archive is unpacked in, or it is prepared in.
       part: of the split that the run directory keeps for this data set. A data
-        set that the run never saw has no split there: only `all` can be asked.
+        set that the run never saw has no split there: ask for `all`, or give one.
+      split: name or .txt file of another split, as in `SourceConfig.split`.
       out: folder for `predictions.csv` and `metrics.json`.
       against: a `predictions.csv` of the same pictures, for a paired difference.
       bootstrap: draws, over contents.
@@ -80,7 +84,7 @@ def evaluate(
     Raises:
       InputError: if the part is unknown, or nothing of it could be scored.
     """
-    records, hash_of_split = part_records(model, dataset, root, part)
+    records, named = part_records(model, dataset, root, part, split)
     scorer = create_scorer(model, batch_size=batch_size, workers=workers)
     if scorer.card.role == "teacher":
         pairs = [(r.reference, r.distorted) for r in records if r.reference]
@@ -97,7 +101,8 @@ def evaluate(
         prep_sha=scorer.card.preprocessing.sha,
         dataset=dataset,
         part=part,
-        split=hash_of_split,
+        split=named.hash,
+        protocol=named.protocol,
         **result,
     )
     if out is not None:
@@ -105,28 +110,52 @@ def evaluate(
     return evaluation
 
 
+class NamedSplit(NamedTuple):
+    """What identifies a split: its hash (`all` for none), and its protocol's name."""
+
+    hash: str
+    protocol: str
+
+
 def part_records(
-    model: Path, dataset: str, root: Path, part: Part
-) -> tuple[tuple[Record, ...], str]:
-    """The records of one part, and the hash of the split it belongs to.
+    model: Path, dataset: str, root: Path, part: Part, split: str = ""
+) -> tuple[tuple[Record, ...], NamedSplit]:
+    """The records of one part, and the split it belongs to.
 
     Raises:
-      InputError: if the run keeps no split of this data set and a part is asked.
+      InputError: if the run keeps no split of this data set and a part is asked, or
+        trained on contents of the part that is asked of another split.
     """
     records = catalog.read(dataset, root)
-    manifest = split_path(model, dataset)
     if part == "all":
-        return tuple(records), "all"
-    if not manifest.exists():
+        return tuple(records), NamedSplit("all", "")
+    manifest = split_path(model, dataset)
+    if split:
+        parts, protocol = protocols.choose(split, records)
+    elif manifest.exists():
+        parts, protocol = protocols.read_stored(manifest, records)
+    else:
         raise InputError(
             f"{model} was not trained on {dataset}, so it keeps no split of it; "
-            "evaluate on part 'all'."
+            "evaluate on part 'all', or give a split."
         )
-    split = read_split(manifest, records)
-    chosen = getattr(split, part)
+    chosen = getattr(parts, part)
     if not chosen:
-        raise InputError(f"The {part} part of {dataset} in {manifest} is empty.")
-    return chosen, split_hash(split)
+        raise InputError(f"The {part} part of {protocol or manifest} is empty.")
+    if split and part != "train":
+        _check_unseen(manifest, chosen)
+    return chosen, NamedSplit(split_hash(parts), protocol)
+
+
+def _check_unseen(manifest: Path, records: Sequence[Record]) -> None:
+    if not manifest.exists():
+        return
+    seen = read_contents(manifest, "train") & {r.content for r in records}
+    if seen:
+        raise InputError(
+            f"The model was trained on {len(seen)} contents of that part, such as "
+            f"{min(seen)!r}; leave the split out to use that of its run, {manifest}."
+        )
 
 
 def write_evaluation(

@@ -1,22 +1,21 @@
 """The loop of both trainings: data, step, log, save; nothing else."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
-from ganiqa_jax import checkpoint, rundir
+from ganiqa_jax import checkpoint, processes, rundir
 from ganiqa_jax.config import LoopConfig
+from ganiqa_jax.data.mixture import Mixture, Share, plan
 from ganiqa_jax.errors import NonFiniteError
 from ganiqa_jax.progress import track
 from ganiqa_jax.steps import TrainState
 from ganiqa_jax.types import Batch
-
-if TYPE_CHECKING:
-    from ganiqa_jax.data.pipeline import Mixture
 
 logger = logging.getLogger("ganiqa_jax")
 
@@ -24,11 +23,12 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 
 
 class Run(NamedTuple):
-    """What the loop needs besides the state."""
+    """What the loop needs besides the state; `share` is what this process reads."""
 
     workdir: Path
     step: Step
-    mixture: "Mixture"
+    mixture: Mixture
+    share: Share
     total: int
     loop: LoopConfig
     learning_rate: Callable[[int], float]
@@ -46,17 +46,13 @@ def run_loop(run: Run, state: TrainState, *, start: int, progress: bool) -> None
     if start >= run.total:
         logger.info("Nothing to do: %s is at step %d.", run.workdir, start)
         return
-    feed = batches(run.mixture, start_step=start, steps=run.total - start)
+    steps = run.total - start
+    feed = batches(run.mixture, start_step=start, steps=steps, share=run.share)
     began, logged = time.monotonic(), start
     previous: dict[str, Any] = {}
     loop, numbers = run.loop, range(start, run.total)
-    tracked = track(zip(numbers, feed, strict=True), len(numbers), "train", progress)
-    with (
-        rundir.MetricsLog(
-            run.workdir, from_step=start, tensorboard=loop.tensorboard
-        ) as log,
-        _Rescue(run) as rescue,
-    ):
+    tracked = track(zip(numbers, feed, strict=True), steps, "train", progress)
+    with _log(run, start) as log, _Rescue(run) as rescue:
         for number, batch in tracked:
             state, metrics = run.step(state, batch)
             rescue.state = state
@@ -64,7 +60,7 @@ def run_loop(run: Run, state: TrainState, *, start: int, progress: bool) -> None
             _stop_if_nonfinite(run, previous, number - 1)
             previous = metrics
             done = number + 1
-            if done % loop.log_every == 0 or done == run.total:
+            if log and (done % loop.log_every == 0 or done == run.total):
                 now = time.monotonic()
                 row = {name: float(value) for name, value in metrics.items()}
                 row["learning_rate"] = run.learning_rate(number)
@@ -73,10 +69,26 @@ def run_loop(run: Run, state: TrainState, *, start: int, progress: bool) -> None
             if done % loop.save_every == 0 or done == run.total:
                 _stop_if_nonfinite(run, metrics, number)
                 checkpoint.save(run.workdir, done, state, keep=loop.keep)
+    processes.wait("the last checkpoint is saved")
+
+
+def _log(
+    run: Run, start: int
+) -> contextlib.AbstractContextManager[rundir.MetricsLog | None]:
+    """The metrics file, of which process 0 alone writes rows."""
+    if not processes.is_first():
+        return contextlib.nullcontext()
+    return rundir.MetricsLog(
+        run.workdir, from_step=start, tensorboard=run.loop.tensorboard
+    )
 
 
 class _Rescue:
-    """Saves the state when the run is interrupted, and lets the interruption go on."""
+    """Saves the state when the run is interrupted, and lets the interruption go on.
+
+    Not in a run of several processes: the last step of one may need another that was
+    interrupted before it, and would never end.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -87,6 +99,8 @@ class _Rescue:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if not isinstance(error, KeyboardInterrupt) or self.state is None:
+            return
+        if jax.process_count() > 1:
             return
         # A state given to a step that was cut short is gone; then the last checkpoint
         # is the newest there is.
@@ -104,8 +118,6 @@ class _Rescue:
 def _stop_if_nonfinite(run: Run, metrics: Mapping[str, Any], number: int) -> None:
     if not metrics or int(metrics["nonfinite"]) <= run.max_nonfinite:
         return
-    from ganiqa_jax.data.pipeline import plan
-
     names = [row.record.name for row in plan(run.mixture, number)]
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     steps_kept = checkpoint.verified_steps(run.workdir)

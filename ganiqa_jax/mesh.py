@@ -1,4 +1,4 @@
-"""Devices: the one-axis mesh, the placing of batches, processes, and XLA's CPU flags.
+"""Devices: the one-axis mesh, the placing of batches, and XLA's CPU flags.
 
 Rows of a batch are spread over the mesh axis `data`; everything else is replicated.
 Axis types are `Auto`: the compiler chooses the sharding of what lies between, which is
@@ -9,7 +9,7 @@ import importlib.metadata
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -61,13 +61,29 @@ def check_rows(rows: int, mesh: Mesh) -> None:
         )
 
 
+def own_rows(rows: int, mesh: Mesh) -> tuple[int, ...]:
+    """Numbers of the rows, of so many in a batch, that this process's devices hold.
+
+    All of them in a run of one process.
+
+    Raises:
+      InputError: if the devices cannot share them evenly.
+    """
+    check_rows(rows, mesh)
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    spans = sharding.addressable_devices_indices_map((rows,)).values()
+    numbers = np.arange(rows)
+    return tuple(sorted({int(n) for at in spans for n in numbers[at].flat}))
+
+
 def shard_batch(batch: T, mesh: Mesh) -> T:
     """Places a batch on the devices, rows spread over `data`.
 
     Arrays without rows (no references, say) and scalars go to every device. With
-    several processes each one passes the same whole batch and keeps its own rows:
-    the first P rows of `Batch` have references, an order that joining separate parts
-    would break.
+    several processes each one passes the rows that `own_rows` says, of every array by
+    its own length: the whole is then the batch of a single process, row for row. So
+    the process that holds the reference of a row need not be the one that holds the
+    row, because there can be fewer references than rows.
 
     Args:
       batch: a pytree of host arrays.
@@ -77,14 +93,21 @@ def shard_batch(batch: T, mesh: Mesh) -> T:
       The same pytree of `jax.Array`, not yet waited for.
 
     Raises:
-      InputError: if the rows of an array do not divide by the devices.
+      InputError: if the rows of an array do not divide by the devices, or are not
+        those of this process.
     """
     return jax.tree.map(lambda array: _place(np.asarray(array), mesh), batch)
 
 
 def replicate(tree: T, mesh: Mesh) -> T:
-    """Places a pytree of arrays whole on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Places a pytree of arrays whole on every device of the mesh.
+
+    With several processes each one passes the same values; nothing is sent.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec())
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda leaf: _place_whole(leaf, sharding), tree)
 
 
 def set_cpu_flags(purpose: Literal["infer", "train"]) -> None:
@@ -102,43 +125,44 @@ def set_cpu_flags(purpose: Literal["infer", "train"]) -> None:
     os.environ["XLA_FLAGS"] = CPU_FLAGS[purpose]
 
 
-def initialize_distributed(
-    coordinator: str | None, processes: int | None, index: int | None
-) -> None:
-    """Joins the processes of one run; does nothing when all three are None.
-
-    To be called before the first array is made.
-
-    Args:
-      coordinator: `host:port` of process 0, the same for all.
-      processes: how many there are.
-      index: number of this one, from 0.
-
-    Raises:
-      InputError: if only some are given, or `index` is out of range.
-    """
-    settings = {"coordinator": coordinator, "processes": processes, "index": index}
-    missing = [name for name, value in settings.items() if value is None]
-    if len(missing) == len(settings):
-        return
-    if coordinator is None or processes is None or index is None:
-        raise InputError(
-            "A run of several processes needs coordinator, processes and index; "
-            f"missing: {', '.join(missing)}."
-        )
-    if not 0 <= index < processes:
-        raise InputError(f"index={index} must be 0 to {processes - 1}.")
-    jax.distributed.initialize(coordinator, num_processes=processes, process_id=index)
-
-
 def _place(array: np.ndarray, mesh: Mesh) -> jax.Array:
     whole = array.ndim == 0 or array.shape[0] == 0
-    if not whole:
-        check_rows(array.shape[0], mesh)
     sharding = NamedSharding(mesh, PartitionSpec() if whole else PartitionSpec(AXIS))
     if sharding.is_fully_addressable:
+        if not whole:
+            check_rows(array.shape[0], mesh)
         return jax.device_put(array, sharding)
-    return jax.make_array_from_callback(array.shape, sharding, lambda at: array[at])
+    if whole:
+        return _place_whole(array, sharding)
+    return _place_share(array, mesh)
+
+
+def _place_whole(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = _place_whole(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda at: host[at])
+
+
+def _place_share(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """The global array of which this process has the rows of `own_rows`."""
+    rows = array.shape[0] * mesh.size // mesh.local_mesh.size
+    own = own_rows(rows, mesh)
+    if len(own) != array.shape[0]:
+        raise InputError(
+            f"This process has {array.shape[0]} rows and should have {len(own)} of "
+            f"{rows}."
+        )
+
+    def rows_of_device(at: Any) -> np.ndarray:
+        first, last, _ = at[0].indices(rows)
+        place = own.index(first)
+        return array[place : place + last - first]
+
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    shape = (rows, *array.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, rows_of_device)
 
 
 def _why_not() -> str:

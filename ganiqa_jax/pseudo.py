@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ganiqa_jax import release
+from ganiqa_jax import processes, release
 from ganiqa_jax.config import DistillConfig
 from ganiqa_jax.data.sources import Source
 from ganiqa_jax.progress import track
@@ -31,15 +31,17 @@ def pseudo_labels(
 
     Confidence is exp(-variance over crops / 0.1) in z units; the least confident
     share `pseudo_drop` gets 0. Kept in `pseudo_labels/` of the run directory.
+    Process 0 makes them on its own devices; the others wait.
     """
     labels: dict[str, PseudoLabels] = {}
     for source in sources:
         if source.config.role != "unlabelled_pairs" or teacher is None:
             continue
         path = workdir / "pseudo_labels" / f"{source.config.dataset}.csv"
-        if not path.exists():
+        if processes.is_first() and not path.exists():
             rows = _infer_pseudo_labels(config, source, teacher, progress)
             _write_pseudo_labels(path, rows)
+        processes.wait("pseudo-labels are made")
         labels[source.config.dataset] = _read_pseudo_labels(path)
     return labels
 

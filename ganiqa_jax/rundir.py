@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ganiqa_jax.config import DistillConfig, TeacherTrainConfig
-from ganiqa_jax.config_json import config_hash, to_json
+from ganiqa_jax.config_json import config_hash, from_json, to_json
 from ganiqa_jax.errors import GanIqaError, InputError, IntegrityError
 
 CONFIG = "config.json"
@@ -30,10 +30,10 @@ METRICS = "metrics.jsonl"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 """Libraries whose version can move a result."""
 
-FREE_FIELDS = ("loop.",)
+FREE_FIELDS = ("loop.", "data.cache")
 """Fields that may change between the starts of one run: how often it logs, saves
-and evaluates, and how many checkpoints it keeps. None of them moves a weight;
-`steps` does, through the learning-rate schedule."""
+and evaluates, how many checkpoints it keeps, and where pictures are kept (names that
+begin so). None of them moves a weight; `steps` does, through the schedule."""
 
 
 def start(
@@ -264,7 +264,8 @@ def _check_same_run(
             f"{workdir} holds a run of {written.get('kind')}, not of "
             f"{type(config).__name__}; give another --workdir."
         )
-    old, new = _flat(written.get("config", {})), _flat(to_json(config))
+    old = _flat(_with_defaults(type(config), written.get("config", {})))
+    new = _flat(to_json(config))
     changes = [
         f"{name} was {old.get(name, 'absent')!r}, now {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())
@@ -286,6 +287,14 @@ def _check_same_run(
             f"{workdir} was begun with another split of {', '.join(moved)}; restore "
             "its splits/ folder and the data, or give another --workdir."
         )
+
+
+def _with_defaults(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """A written configuration with the defaults of fields that came after it."""
+    try:
+        return to_json(from_json(kind, values))
+    except InputError:  # of a field that is gone: the comparison names it
+        return values
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -5,22 +5,34 @@ A run directory is all that a later step needs: `config.json`, `manifest.json`,
 """
 
 import functools
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganiqa_jax import checkpoint, convert, mesh, optim, release, rundir, steps
+from ganiqa_jax import (
+    checkpoint,
+    convert,
+    mesh,
+    optim,
+    processes,
+    release,
+    rundir,
+    steps,
+)
 from ganiqa_jax.config import (
     DistillConfig,
     TeacherConfig,
     TeacherTrainConfig,
 )
+from ganiqa_jax.config_json import config_hash
 from ganiqa_jax.data import catalog
+from ganiqa_jax.data.mixture import GIB, Mixture, Share, SourceData
 from ganiqa_jax.data.sources import (
     Source,
     check_unseen,
@@ -34,9 +46,6 @@ from ganiqa_jax.models import Student, Teacher
 from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
 from ganiqa_jax.pseudo import PseudoLabels, pseudo_labels
 from ganiqa_jax.types import Batch, Params
-
-if TYPE_CHECKING:
-    from ganiqa_jax.data.pipeline import Mixture
 
 logger = logging.getLogger("ganiqa_jax")
 
@@ -201,15 +210,26 @@ def _start(
     command: str,
     resume: bool,
 ) -> None:
-    rundir.start(
-        workdir,
-        config,
-        command=command,
-        seed=config.seed,
-        split_hashes=split_hashes(sources),
-        resume=resume,
-    )
-    write_splits(sources, workdir)
+    hashes = split_hashes(sources)
+    processes.agree("configuration", config_hash(config))
+    processes.agree("split", json.dumps(hashes))
+    processes.wait("the run directory is read")
+    if processes.is_first():
+        rundir.start(
+            workdir,
+            config,
+            command=command,
+            seed=config.seed,
+            split_hashes=hashes,
+            resume=resume,
+        )
+        write_splits(sources, workdir)
+    processes.wait("the run directory is begun")
+    if not workdir.exists():
+        raise InputError(
+            f"Process {jax.process_index()} does not see {workdir}; give a directory "
+            "that all processes share."
+        )
 
 
 def _finish_directory(
@@ -221,6 +241,8 @@ def _finish_directory(
     role: Literal["teacher", "student"],
 ) -> None:
     """Writes what a checkpoint needs to score a picture, before the first step."""
+    if not processes.is_first():
+        return
     public = next(s for s in sources if s.config.dataset == config.data.scale)
     low, high = catalog.MOS_SCALES[public.config.dataset][1:]
     network = config.student if isinstance(config, DistillConfig) else config.teacher
@@ -249,9 +271,7 @@ def _mixture(
     config: TeacherTrainConfig | DistillConfig,
     sources: Sequence[Source],
     pseudo: Mapping[str, PseudoLabels] | None,
-) -> "Mixture":
-    from ganiqa_jax.data.pipeline import Mixture, SourceData
-
+) -> Mixture:
     return Mixture(
         sources=tuple(
             SourceData(
@@ -262,12 +282,17 @@ def _mixture(
                 mean=source.mean,
                 std=source.std,
                 pseudo=(pseudo or {}).get(source.config.dataset),
+                weight=source.config.weight,
             )
             for source in sources
         ),
         crop=config.data.crop,
         seed=config.seed,
         cache=config.data.cache,
+        cache_bytes=int(config.data.cache_gib * GIB),
+        cache_dir=Path(config.data.cache_dir) if config.data.cache_dir else None,
+        shared_pair_rows=config.data.shared_pair_rows,
+        shared_picture_rows=config.data.shared_picture_rows,
     )
 
 
@@ -283,12 +308,19 @@ def _execute(
     progress: bool,
 ) -> None:
     """Restores, places on the devices, compiles once, and runs the loop."""
-    restored = checkpoint.restore(workdir, state) if resume else None
+    restored = _restore(workdir, state) if resume else None
     if restored is not None:
         state = restored.state
         logger.info("Going on from step %d of %s.", restored.step, workdir)
     devices = mesh.data_mesh()
-    mesh.check_rows(config.data.batch_size, devices)
+    mixture = _mixture(config, sources, pseudo)
+    share = Share(
+        mesh.own_rows(mixture.batch_size, devices),
+        mesh.own_rows(mixture.pair_rows, devices),
+    )
+    if jax.process_count() > 1:
+        weights = {"state": state, "constants": constants[:-1]}  # the last is the key
+        processes.agree("state of the networks", release.model_sha(weights))
     state = mesh.replicate(state, devices)
     constants = mesh.replicate(constants, devices)
     compiled = jax.jit(pure, donate_argnums=0)
@@ -301,7 +333,8 @@ def _execute(
     run = Run(
         workdir=workdir,
         step=step,
-        mixture=_mixture(config, sources, pseudo),
+        mixture=mixture,
+        share=share,
         total=config.steps,
         loop=config.loop,
         learning_rate=lambda number: float(
@@ -310,3 +343,13 @@ def _execute(
         max_nonfinite=config.optim.max_nonfinite,
     )
     run_loop(run, state, start=restored.step if restored else 0, progress=progress)
+
+
+def _restore(workdir: Path, template: steps.TrainState) -> checkpoint.Restored | None:
+    """The newest good checkpoint: process 0 finds it, the others take the same one."""
+    if processes.is_first():
+        restored = checkpoint.restore(workdir, template)
+        processes.share("checkpoint", "" if restored is None else str(restored.step))
+        return restored
+    step = processes.share("checkpoint", "")
+    return checkpoint.restore(workdir, template, step=int(step)) if step else None

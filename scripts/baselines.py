@@ -44,7 +44,7 @@ def psnr(
         part: train, validation, test or all.
         out: folder for predictions.csv.
     """
-    records, split = part_records(model, data, root, part)
+    records, (split, _) = part_records(model, data, root, part)
     scores = []
     for record in track(records, len(records), "psnr", True):
         if record.reference is None:
@@ -79,7 +79,7 @@ def svr(
     from sklearn.svm import SVR
 
     train, _ = part_records(model, data, root, "train")
-    records, split = part_records(model, data, root, part)
+    records, (split, _) = part_records(model, data, root, part)
     embed = _embedder(weights)
     x_train = _embed(embed, train, short_side)
     x = _embed(embed, records, short_side)

@@ -9,9 +9,11 @@ from fake_models import fake_model
 from fixtures import make_agiqa3k, make_sr4kiqa
 
 from ganiqa_jax import evaluate as module
-from ganiqa_jax.data import catalog
+from ganiqa_jax.cli.evaluate import _table
+from ganiqa_jax.config import DataConfig, SourceConfig
+from ganiqa_jax.data import catalog, protocols
 from ganiqa_jax.data.records import split_by_content, split_hash, write_split
-from ganiqa_jax.data.sources import split_path
+from ganiqa_jax.data.sources import load_sources, split_path, write_splits
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.evaluate import evaluate
 from ganiqa_jax.metrics import srcc
@@ -100,3 +102,42 @@ def test_teacher_cannot_evaluate_pictures_without_reference(run, monkeypatch):
     monkeypatch.setattr(module, "create_scorer", lambda model, **_: _scorer("teacher"))
     with pytest.raises(InputError, match="no references"):
         measure(run)
+
+
+def test_a_data_set_that_was_never_trained_on_is_evaluated_by_a_named_split(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "create_scorer", lambda model, **_: _scorer("student"))
+    root = make_agiqa3k(tmp_path / "agiqa3k", prompts=range(10, 20), side=16)
+    run = tmp_path / "run", root, None
+    result = measure(run, split="content-80-20/1")
+    assert (result.protocol, result.n, result.contents) == ("content-80-20/1", 8, 2)
+    records = catalog.read("agiqa3k", root)
+    path = tmp_path / "split.txt"
+    protocols.store(path, records, protocols.parse("content-80-20/1"))
+    assert measure(run, split=str(path)) == result
+    everything = measure(run, split="cross-test")
+    assert everything.n == len(records)
+    assert "cross-test" in dict(_table(everything))["data"]
+    with pytest.raises(InputError, match="The test part of cross-train is empty"):
+        measure(run, split="cross-train")
+
+
+def test_the_parts_of_a_named_split_are_those_that_were_trained_with(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "create_scorer", lambda model, **_: _scorer("student"))
+    root = make_agiqa3k(tmp_path / "agiqa3k", prompts=range(10, 30), side=16)
+    workdir, name = tmp_path / "run", "leave-out/AttnGAN/2"
+    source = SourceConfig("agiqa3k", str(root), "pictures", rows=2, split=name)
+    sources = load_sources(DataConfig((source,), scale="agiqa3k"), workdir)
+    write_splits(sources, workdir)
+    result = measure((workdir, root, None))
+    assert (result.protocol, result.n) == (name, len(sources[0].split.test))
+    assert result.split == split_hash(sources[0].split)
+    assert f"{result.split} ({name})" in dict(_table(result))["data"]
+
+
+def test_what_was_trained_on_cannot_be_tested_by_another_split(run):
+    with pytest.raises(InputError, match="trained on .* contents of that part"):
+        measure(run, split="cross-test")

@@ -1,5 +1,7 @@
 """The GFIQA-20k reader: columns by whatever name, names without an ending."""
 
+import dataclasses
+
 import pytest
 from layouts_pictures import make_gfiqa20k
 
@@ -24,12 +26,17 @@ def test_columns_are_found_by_name_in_any_case(tmp_path, header):
     assert gfiqa20k.read_records(tmp_path) == before
 
 
-def test_several_tables_are_joined(tmp_path):
+def test_several_tables_are_joined_and_each_is_a_part(tmp_path):
     before = gfiqa20k.read_records(make_gfiqa20k(tmp_path))
+    assert {record.part for record in before} == {""}
     header, *rows = (tmp_path / "mos_val_rating.csv").read_text().splitlines()
     (tmp_path / "mos_val_rating.csv").write_text("\n".join([header, *rows[4:]]))
     (tmp_path / "mos_train_rating.csv").write_text("\n".join([header, *rows[:4]]))
-    assert gfiqa20k.read_records(tmp_path) == before
+    parts = ["train"] * 4 + ["validation"] * 2
+    assert gfiqa20k.read_records(tmp_path) == [
+        dataclasses.replace(record, part=part)
+        for record, part in zip(before, parts, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(

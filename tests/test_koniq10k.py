@@ -1,11 +1,13 @@
 """The KonIQ-10k reader: two tables with two scales, and the authors' parts."""
 
 import csv
+import dataclasses
 
 import pytest
 from layouts_pictures import VERSIONS, make_koniq10k
 
 from ganiqa_jax.data import koniq10k
+from ganiqa_jax.data.protocols import parse, split_records
 from ganiqa_jax.errors import InputError
 
 TABLE = "koniq10k_distributions_sets.csv"
@@ -46,9 +48,8 @@ def test_older_table_has_the_scale_of_ratings_beside_it(tmp_path):
         row["MOS_zscore"], row["MOS"] = row["MOS"], str(1 + float(row["MOS"]) / 30)
         del row["set"]
     write(tmp_path / "koniq10k_scores_and_distributions.csv", rows)
-    assert koniq10k.read_records(tmp_path) == before
-    with pytest.raises(InputError, match="set is '', not one of training"):
-        koniq10k.read_official_split(tmp_path)
+    bare = [dataclasses.replace(record, part="") for record in before]
+    assert koniq10k.read_records(tmp_path) == bare
 
 
 def test_table_with_the_scale_of_ratings_alone_is_read_on_it(tmp_path):
@@ -67,7 +68,8 @@ def test_column_of_names_may_be_spelled_with_a_blank(tmp_path):
 
 
 def test_official_split_is_that_of_the_table(tmp_path):
-    split = koniq10k.read_official_split(make_koniq10k(tmp_path))
+    records = koniq10k.read_records(make_koniq10k(tmp_path))
+    split = split_records(records, parse("official"))
     names = [f"10{scene}{rank}.jpg" for scene, rank in VERSIONS]
     assert [r.name for r in split.train] == [names[n] for n in (0, 1, 4, 5)]
     assert [r.name for r in split.validation] == [names[2]]
@@ -80,6 +82,11 @@ def test_official_split_is_that_of_the_table(tmp_path):
         (",65,", ",165,", r"MOS of '1011\.jpg' is '165'.* 0 to 100"),
         (",65,", ",,", r"MOS of '1011\.jpg' is ''"),
         (",0.52,", ",5,", r"SD of '1011\.jpg' is '5'.* 0 to 4"),
+        (
+            "training",
+            "trained",
+            r"set of '1011\.jpg' is 'trained', not one of training",
+        ),
         ("1011", "1012", "lists '1012.jpg' twice"),
         ("image_name", "file", "no column image_name"),
         ("MOS", "score", "no column MOS"),

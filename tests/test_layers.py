@@ -26,6 +26,7 @@ ROWS = {
         "metrics",
         "optim",
         "mesh",
+        "processes",
         "models",
         "models.*",
         "data",
@@ -55,6 +56,7 @@ ROWS = {
         "data.catalog",
         "data.protocols",
         "data.mixture",
+        "data.picture_cache",
         "data.sources",
     ),
     2: (

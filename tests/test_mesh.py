@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ganiqa_jax import mesh
-from ganiqa_jax.errors import InputError
 
 KNOWN = importlib.metadata.version("jaxlib").startswith(mesh.FLAG_VERSIONS)
 
@@ -70,70 +69,9 @@ def test_rows_are_spread_and_the_rest_is_replicated():
     assert "6 rows" in said and "4 devices" in said and "such as 8" in said
 
 
-def test_two_processes_share_one_batch():
-    code = """
-        import sys, jax, numpy as np
-        from ganiqa_jax import mesh
-        mesh.initialize_distributed("localhost:{port}", 2, int(sys.argv[1]))
-        both = mesh.data_mesh()
-        x = mesh.shard_batch(np.arange(4.0), both)
-        w = mesh.replicate(np.ones(()), both)
-        mine = [s.data.tolist() for s in x.addressable_shards]
-        print(mine, float(jax.jit(lambda x, w: (x * w).sum())(x, w)))
-    """
-    code = textwrap.dedent(code).replace("{port}", str(free_port()))
-    clean = {k: v for k, v in os.environ.items() if "XLA_FLAGS" not in k}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(index)],
-            env={**clean, "JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
-    try:
-        ends = [process.communicate(timeout=120) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0], ends
-    assert [out.splitlines()[-1] for out, _ in ends] == [
-        "[[0.0, 1.0]] 6.0",
-        "[[2.0, 3.0]] 6.0",
-    ]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.mark.parametrize("rows", [0, 4, 8])
 def test_even_rows_pass(rows):
     mesh.check_rows(rows, mesh.data_mesh(jax.devices()[:1]))
-
-
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        (("host:1", None, 0), "missing: processes"),
-        ((None, 2, None), "missing: coordinator, index"),
-        (("host:1", 2, 2), "index=2 must be 0 to 1"),
-    ],
-)
-def test_half_given_process_settings_are_refused(settings, match):
-    with pytest.raises(InputError, match=match):
-        mesh.initialize_distributed(*settings)
-
-
-def test_no_process_settings_is_one_process():
-    mesh.initialize_distributed(None, None, None)
-    assert jax.process_count() == 1
 
 
 @pytest.mark.skipif(not KNOWN, reason="this jaxlib is not known to have the flag")

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,14 @@ from fixtures import draw_scene, make_sr4kiqa
 from PIL import Image
 
 from ganiqa_jax.data import sr4kiqa
-from ganiqa_jax.data.pipeline import Mixture, SourceData, batches, plan
+from ganiqa_jax.data.pipeline import (
+    Mixture,
+    Share,
+    SourceData,
+    batches,
+    epoch,
+    plan,
+)
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.errors import InputError
 
@@ -167,14 +175,35 @@ def test_pair_is_cropped_at_one_box(mixture):
         assert batch.reference.std() > 0.1
 
 
-def test_same_batches_for_any_threads_prefetch_and_cache(mixture):
+def test_same_batches_for_any_threads_prefetch_and_cache(mixture, tmp_path):
     one = list(batches(mixture, steps=4, threads=1, prefetch=0))
-    bare = dataclasses.replace(mixture, cache=False)
+    bare = dataclasses.replace(mixture, cache="off")
     small = dataclasses.replace(mixture, cache_bytes=3 * 40 * 40 * 5)
-    for other in (mixture, bare, small):
+    disk = dataclasses.replace(mixture, cache="disk", cache_dir=tmp_path / "cache")
+    for other in (mixture, bare, small, disk, disk):
         many = batches(other, steps=4, threads=4, prefetch=3)
         for left, right in zip(one, many, strict=True):
             assert_same(left, right)
+
+
+@pytest.mark.parametrize(("cache", "grows"), [("off", False), ("memory", True)])
+def test_memory_grows_with_the_pictures_in_the_memory_cache_alone(
+    cache, grows, tmp_path
+):
+    records = make_pictures(tmp_path / "p", count=40, size=(160, 160))
+    source = SourceData(records, "pictures", 2)
+    drawn = batches(Mixture((source,), 32, seed=0, cache=cache), steps=20)
+    tracemalloc.start()
+    try:
+        next(drawn)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in drawn:
+            pass
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert (grown > 20 * 3 * 160 * 160) == grows, grown
+    assert grows or grown < 8 * 3 * 160 * 160
 
 
 def test_resumed_run_sees_what_it_would_have_seen(mixture):
@@ -184,23 +213,67 @@ def test_resumed_run_sees_what_it_would_have_seen(mixture):
         assert_same(left, right)
 
 
-def test_processes_share_the_rows_evenly(mixture):
+def test_a_share_has_the_rows_and_references_it_names(mixture):
     (whole,) = batches(mixture, steps=1)
-    parts = [
-        next(batches(mixture, steps=1, process_index=index, process_count=2))
-        for index in (0, 1)
-    ]
-    for index, part in enumerate(parts):
-        own = [2 * index, 2 * index + 1, 4 + 2 * index, 5 + 2 * index]
-        np.testing.assert_array_equal(part.index, whole.index[own])
-        np.testing.assert_array_equal(part.distorted, whole.distorted[own])
-        np.testing.assert_array_equal(part.reference, whole.reference[own[:2]])
-    with pytest.raises(InputError, match="4 rows with and 4 .* by 3 processes"):
-        batches(mixture, steps=1, process_count=3)
-    with pytest.raises(InputError, match="steps=0"):
-        batches(mixture, steps=0)
-    with pytest.raises(InputError, match="process_index=2 must be 0 to 1"):
-        batches(mixture, steps=1, process_index=2, process_count=2)
+    for share in (
+        Share((0, 1, 2, 3), (0, 1)),
+        Share((4, 5, 6, 7), (2, 3)),
+        Share((3, 6), (0, 3)),
+        Share((), (1,)),
+        Share((2,), ()),
+    ):
+        (part,) = batches(mixture, steps=1, share=share)
+        np.testing.assert_array_equal(part.reference, whole.reference[[*share[1]]])
+        for name in set(whole._fields) - {"reference"}:
+            expected = getattr(whole, name)[[*share.rows]]
+            np.testing.assert_array_equal(getattr(part, name), expected, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"share": Share((0, 8), ())}, r"share.rows=\(0, 8\) must be .* 0 to 7"),
+        ({"share": Share((1, 0), ())}, "share.rows"),
+        ({"share": Share((0,), (4,))}, r"share.references=\(4,\) must be .* 0 to 3"),
+        ({"steps": 0}, "steps=0"),
+    ],
+)
+def test_impossible_shares_and_numbers_are_refused(mixture, arguments, message):
+    with pytest.raises(InputError, match=message):
+        batches(mixture, **{"steps": 1, **arguments})
+
+
+def test_sizes_of_a_pair_are_compared_when_only_its_reference_is_read(tmp_path):
+    records = make_pairs(tmp_path, count=1, size=(48, 40), reference_size=(96, 80))
+    mixture = Mixture((SourceData(records, "labelled_pairs", 1),), crop=32, seed=0)
+    with pytest.raises(InputError, match=r"d0\.png is 48x40"):
+        list(batches(mixture, steps=1, share=Share((), (0,))))
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(4, 3), (5, 2), (16, 1)])
+def test_an_epoch_shows_each_record_once_and_masks_the_rest(mixture, rows, steps):
+    source = mixture.sources[0]
+    found = list(epoch(source, rows=rows, crop=32))
+    assert [len(batch.distorted) for batch in found] == [rows] * steps
+    shown = np.concatenate([batch.distorted[batch.mask] for batch in found])
+    colours = [[n / 255, 2 * n / 255, (255 - n) / 255] for n in range(10)]
+    np.testing.assert_allclose(shown[:, 0, 0], colours, rtol=1e-6)
+    z = np.concatenate([batch.mos[batch.mask] for batch in found])
+    np.testing.assert_allclose(z, [source.target(r)[0] for r in source.records])
+    last = found[-1]
+    assert list(last.mask) == sorted(last.mask, reverse=True)
+
+
+def test_processes_have_equal_batches_of_an_epoch(mixture):
+    source = mixture.sources[1]  # 3 pairs: the second process has one row to fill
+    whole = list(epoch(source, rows=4, crop=32))
+    for own in ((0, 1), (2, 3)):
+        for batch, part in zip(
+            whole, epoch(source, rows=4, crop=32, share=Share(own, own)), strict=True
+        ):
+            assert_same(type(batch)(*(array[[*own]] for array in batch)), part)
+    with pytest.raises(InputError, match="rows=0"):
+        epoch(source, rows=0, crop=32)
 
 
 def test_short_side_and_small_pictures(tmp_path):
@@ -270,7 +343,7 @@ from ganiqa_jax.data.pipeline import Mixture, SourceData, batches
 from ganiqa_jax.data.records import Record
 paths = sorted(Path({str(tmp_path)!r}).glob("*.png"))
 records = tuple(Record(p.name, p, None, 0.5, p.name) for p in paths)
-mixture = Mixture((SourceData(records, "pictures", 8),), 32, seed=0, cache=False)
+mixture = Mixture((SourceData(records, "pictures", 8),), 32, seed=0, cache="off")
 unfinished = batches(mixture, steps=1000)
 next(unfinished)
 print("last line")

@@ -84,7 +84,7 @@ def test_prepared_data_set_is_that_of_the_archive(run, tmp_path, case, caplog):
     if case.reference[1]:
         found += f" and {case.reference[1]} references"
     assert (status, stdout) == (0, f"{found} are in {folder}\n"), stderr
-    archive = protocols.read_with_parts(case.name, root)
+    archive = catalog.read(case.name, root)
     shutil.move(root, tmp_path / "away")  # nothing may look there any more
     records = catalog.read(case.name, Path("out"))
     assert [told(r) for r in records] == [told(r) for r in archive]
@@ -159,7 +159,7 @@ def test_split_of_the_set_itself_is_kept(run, tmp_path, name):
     hashes = {
         split_hash(
             protocols.split_records(
-                protocols.read_records(name, folder, official),
+                catalog.read(name, folder),
                 dataclasses.replace(official),
             )
         )

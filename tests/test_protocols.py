@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts_pictures import make_koniq10k
 
-from ganiqa_jax.data import koniq10k, protocols
+from ganiqa_jax.data import catalog, protocols
 from ganiqa_jax.data.protocols import members, parse, split_records, store
 from ganiqa_jax.data.records import Record, split_hash
 from ganiqa_jax.errors import InputError, IntegrityError
@@ -113,9 +113,7 @@ def test_official_split_is_that_of_the_records(parts):
 
 def test_official_split_of_koniq_is_that_of_its_table(tmp_path):
     root = make_koniq10k(tmp_path)
-    records = protocols.read_records("koniq10k", root, parse("official"))
-    split = split_records(records, parse("official"))
-    assert split_hash(split) == split_hash(koniq10k.read_official_split(root))
+    split = split_records(catalog.read("koniq10k", root), parse("official"))
     assert [len(part) for part in split] == [4, 1, 1]
 
 
@@ -157,7 +155,7 @@ def test_pipal_is_cut_between_references_not_pictures():
 
 def test_prompts_stay_together_over_generators(tmp_path):
     root = make_agiqa3k(tmp_path, prompts=range(10, 20), side=16)
-    records = protocols.read_records("agiqa3k", root, parse("content-80-20/1"))
+    records = catalog.read("agiqa3k", root)
     split = split_records(records, parse("content-80-20/1"))
     assert_whole_contents(split)
     assert len(contents(split.test)) == 2 and len(split.test) == 8
@@ -225,11 +223,32 @@ def test_stored_split_is_used_again(tmp_path, name):
     path = tmp_path / "deep" / protocols.manifest_name("set", parse(name))
     first = store(path, records, parse(name))
     text = path.read_text()
-    assert text.startswith(f"# split {split_hash(first)}\n")
+    assert text.startswith(f"# split {split_hash(first)}\n# protocol {name}\n")
     assert store(path, records, parse(name)) == first
     assert path.read_text() == text
     with pytest.raises(IntegrityError, match="pictures came or went"):
         store(path, records[:-1] + [record("c001", "gan2")], parse(name))
+
+
+def test_stored_split_of_another_protocol_or_a_damaged_name_is_refused(tmp_path):
+    path, records = tmp_path / "split.txt", of_contents(20)
+    store(path, records, parse("kfold-5/2"))
+    with pytest.raises(InputError, match="of protocol kfold-5/2, not of kfold-5/3"):
+        store(path, records, parse("kfold-5/3"))
+    path.write_text(path.read_text().replace("kfold", "fold"))
+    with pytest.raises(IntegrityError, match="damaged: No protocol"):
+        protocols.read_stored(path, records)
+
+
+@pytest.mark.parametrize("name", ["kfold-5/2", "leave-out/gan/2"])
+def test_a_split_is_chosen_by_name_or_by_file(tmp_path, name):
+    records = of_contents(20)
+    by_name = protocols.choose(name, records)
+    assert by_name == (split_records(records, parse(name)), name)
+    store(tmp_path / "a.txt", records, parse(name))
+    assert protocols.choose(str(tmp_path / "a.txt"), records) == by_name
+    with pytest.raises(InputError, match="Cannot read the split"):
+        protocols.choose(str(tmp_path / "b.txt"), records)
 
 
 def test_manifest_names_are_file_names_of_their_own():

@@ -52,6 +52,20 @@ def test_a_resumed_run_remembers_every_start(tmp_path):
     assert len(json.loads((tmp_path / "manifest.json").read_text())["starts"]) == 2
 
 
+def test_a_run_begun_before_a_field_was_added_goes_on(tmp_path):
+    start(tmp_path)
+    path = tmp_path / "config.json"
+    written = json.loads(path.read_text())
+    del written["config"]["data"]["sources"][0]["split"]
+    path.write_text(json.dumps(written))
+    start(tmp_path, resume=True)
+    del written["config"]["optim"]["peak_lr"]
+    path.write_text(json.dumps(written))
+    other = dataclasses.replace(CONFIG, optim=OptimConfig(peak_lr=9.0))
+    with pytest.raises(InputError, match="peak_lr was"):
+        start(tmp_path, other, resume=True)
+
+
 def test_a_used_directory_is_refused_without_resume(tmp_path):
     (tmp_path / "photo.png").touch()
     with pytest.raises(InputError, match="--resume .* another --workdir"):

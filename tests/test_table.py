@@ -6,6 +6,7 @@ import pytest
 from layouts_pictures import make_table
 
 from ganiqa_jax.data import catalog, table
+from ganiqa_jax.data.protocols import parse, split_records
 from ganiqa_jax.data.records import split_by_content
 from ganiqa_jax.errors import InputError
 
@@ -75,7 +76,8 @@ def test_only_path_and_mos_are_needed(tmp_path):
 
 
 def test_split_of_the_table(tmp_path):
-    split = table.read_official_split(make_table(tmp_path))
+    records = table.read_records(make_table(tmp_path))
+    split = split_records(records, parse("official"))
     assert {r.content for r in split.train} == {"scene 1"}
     assert split.validation == ()
     assert {r.content for r in split.test} == {"scene 2"}
@@ -84,8 +86,9 @@ def test_split_of_the_table(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("scene 2,test", "scene 1,test", "'scene 1' is in train and in test"),
-        ("scene 2,test", "scene 2,", "split is '', not one of train, validation, test"),
+        ("scene 2,test", "scene 1,test", "'scene 1' in train and in test"),
+        ("scene 2,test", "scene 2,", r"21\.png is in no part of a split of the set's"),
+        ("scene 2,test", "scene 2,dev", r"21\.png' is 'dev', not one of train, valid"),
     ],
 )
 def test_split_that_parts_a_group_or_leaves_one_out_is_refused(
@@ -94,7 +97,7 @@ def test_split_that_parts_a_group_or_leaves_one_out_is_refused(
     path = make_table(tmp_path) / "labels.csv"
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=message):
-        table.read_official_split(tmp_path)
+        split_records(table.read_records(tmp_path), parse("official"))
 
 
 @pytest.mark.parametrize(

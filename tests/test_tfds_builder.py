@@ -15,7 +15,7 @@ from layouts_pictures import make_table
 from PIL import Image
 from tensorflow_datasets.core import shuffle
 
-from ganiqa_jax.data import catalog, prepared, protocols, tfds_builder
+from ganiqa_jax.data import catalog, prepared, tfds_builder
 from ganiqa_jax.errors import IntegrityError
 from ganiqa_jax.scoring.decode import decode_picture
 
@@ -206,7 +206,7 @@ def test_order_holds_in_many_shards_and_past_what_fits_in_memory(tmp_path, monke
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
     monkeypatch.setattr(shuffle._Bucket, "read_values", watched)
     root = CASES["kadid10k"].make(tmp_path / "kadid10k")
-    records = protocols.read_with_parts("kadid10k", root)
+    records = catalog.read("kadid10k", root)
     builder = tfds_builder.Ganiqa(
         config="kadid10k", data_dir=tmp_path / "out", records=records
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,9 +27,11 @@ from ganiqa_jax.config import (
     TeacherConfig,
     TeacherTrainConfig,
 )
+from ganiqa_jax.data.pipeline import batches
+from ganiqa_jax.data.sources import load_sources
 from ganiqa_jax.data.synthetic import write_pairs
 from ganiqa_jax.errors import InputError, IntegrityError, NonFiniteError
-from ganiqa_jax.train import distill, train_teacher
+from ganiqa_jax.train import _mixture, distill, train_teacher
 
 NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))
 LOOP = LoopConfig(log_every=5, save_every=10)
@@ -223,3 +226,32 @@ def test_a_student_is_no_teacher(pairs, teacher_run, tmp_path):
             tmp_path / "run",
             progress=False,
         )
+
+
+def test_shares_and_cache_of_the_settings_reach_the_batches(pairs, tmp_path):
+    data = teacher_config(pairs).data
+    weighted = dataclasses.replace(data.sources[0], rows=0, weight=2.0)
+    data = dataclasses.replace(
+        data,
+        sources=(weighted,),
+        shared_pair_rows=3,
+        cache="disk",
+        cache_dir=str(tmp_path / "cache"),
+        cache_gib=0.5,
+    )
+    config = teacher_config(pairs, data=data)
+    sources = load_sources(data, tmp_path)
+    mixture = _mixture(config, sources, None)
+    assert mixture.batch_size == data.batch_size == mixture.pair_rows == 3
+    assert mixture.cache_bytes == 2**29
+    (batch,) = batches(mixture, steps=1)
+    assert len(batch.reference) == 3 and list((tmp_path / "cache").glob("*.pixels"))
+
+
+def test_pictures_held_out_move_no_weight(pairs, teacher_run, tmp_path):
+    copy = Path(shutil.copytree(pairs, tmp_path / "pairs"))
+    (source,) = load_sources(teacher_config(copy).data, tmp_path / "run")
+    for record in source.split.validation + source.split.test:
+        record.distorted.write_bytes(b"opening it would end the run")
+    train_teacher(teacher_config(copy), tmp_path / "run", progress=False)
+    assert final_weights(tmp_path / "run") == final_weights(teacher_run)

@@ -175,7 +175,8 @@ def splits(
       content-80-20/N   ten splits by scene or prompt, 1 to 10
       kfold-K/N         K folds by scene or prompt
       pipal-160-40      the first 160 references of PIPAL to train, 40 to test
-      official          the set's own split: koniq10k, a table with a column split
+      official          the set's own parts: koniq10k, pieapp, gfiqa20k, a table with
+                        a column split
       cross-train       everything to train and validate on, for a test on another set
       cross-test        everything to test on
       leave-out/KIND/N  one generator or distortion to test on, fold N of 5
@@ -196,9 +197,8 @@ def splits(
     from ganiqa_jax.data import protocols
     from ganiqa_jax.data.records import Split, split_hash
 
-    _facts(name)
     named = protocols.parse(protocol)
-    records = protocols.read_records(name, root, named, allow_missing=allow_missing)
+    records = _read(name, root, allow_missing)
     rows = []
     for member in protocols.members(named):
         path = out / protocols.manifest_name(name, member)
@@ -274,11 +274,11 @@ def from_csv(
     )
     print_table((), _found(records, ("score in [0, 1]", 0.0, 1.0)))
     try:
-        own = protocols.read_records("table", table, protocols.parse("official"))
+        own = protocols.split_records(records, protocols.parse("official"))
     except InputError as error:
         print(f"No split of its own: {error}")
     else:
-        counts = Counter(record.part for record in own)
+        counts = {part: len(found) for part, found in own._asdict().items() if found}
         print("Split: " + ", ".join(f"{n} {part}" for part, n in counts.items()) + ".")
     print(f"It can be read. Next: ganiqa data verify table --root {table}")
 

@@ -13,6 +13,7 @@ def evaluate(
     data: str,
     root: Path,
     part: Literal["train", "validation", "test", "all"] = "test",
+    split: str = "",
     out: Path | None = None,
     against: Path | None = None,
     bootstrap: int = 1000,
@@ -36,6 +37,8 @@ def evaluate(
         data: name of the data set, of `ganiqa data list`.
         root: the folder that its archive is unpacked in, or that it is prepared in.
         part: which part of the split; all for a data set that was never trained on.
+        split: for such a data set: a protocol of `ganiqa data splits` with its number,
+            or the .txt file that it wrote.
         out: folder for predictions.csv and metrics.json.
         against: predictions.csv of another model, for the paired difference in SRCC.
         bootstrap: draws for the intervals.
@@ -55,6 +58,7 @@ def evaluate(
         data,
         root,
         part=part,
+        split=split,
         out=out,
         against=against,
         bootstrap=bootstrap,
@@ -74,7 +78,7 @@ def evaluate(
 def _table(result) -> list[tuple[str, str]]:
     cells = [
         ("model", f"{result.model} ({result.model_sha})"),
-        ("data", f"{result.dataset} {result.part}, split {result.split}"),
+        ("data", f"{result.dataset} {result.part}, split {_split(result)}"),
         ("n", f"{result.n} of {result.contents} contents"),
     ]
     for name, value in result.estimates.items():
@@ -82,6 +86,10 @@ def _table(result) -> list[tuple[str, str]]:
     if result.difference is not None:
         cells.append(("SRCC difference", _interval(result.difference)))
     return cells
+
+
+def _split(result) -> str:
+    return f"{result.split} ({result.protocol})" if result.protocol else result.split
 
 
 def _interval(value) -> str:

@@ -37,7 +37,7 @@ def prepare(
         allow_missing: leave out labels whose pictures are not there.
         progress: a progress bar on standard error, if that is a terminal.
     """
-    from ganiqa_jax.data import catalog, prepared, protocols
+    from ganiqa_jax.data import catalog, prepared
 
     folder = prepared.find(out, name) if name in catalog.READERS else None
     if folder is not None:
@@ -45,7 +45,7 @@ def prepare(
         records = prepared.read_records(folder, name)
     else:
         said = "are in"
-        records = protocols.read_with_parts(name, root, allow_missing=allow_missing)
+        records = catalog.read(name, root, allow_missing=allow_missing)
         folder = _write(name, records, out, progress and sys.stderr.isatty())
     references = len(prepared.reference_records(records))
     found = f"{len(records)} pictures"

@@ -1,9 +1,10 @@
 """`ganiqa train` and `ganiqa distill`: a configuration file, its overrides, a run."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -40,42 +41,50 @@ class RunOptions(Generic[Config]):
       workdir: run directory; new, or with --resume one that was begun.
       resume: go on from the newest checkpoint that verifies.
       progress: a progress bar on standard error.
+      coordinator: host:port of process 0, in a run of several processes. Start each
+        with the same command and its own --process-index; all see the data and the
+        workdir.
+      processes: how many there are.
+      process_index: number of this one, from 0.
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     workdir: Path = tyro.MISSING
     resume: bool = False
     progress: bool = True
+    coordinator: str | None = None
+    processes: int | None = None
+    process_index: int | None = None
 
 
 def train(arguments: Sequence[str]) -> None:
     """Stage 1: train the full-reference teacher on pairs with opinion scores."""
     options = _parse("train", TeacherTrainConfig, arguments)
-    _start_backend()
-    from ganiqa_jax.train import train_teacher
+    with _started(options) as progress:
+        from ganiqa_jax.train import train_teacher
 
-    train_teacher(
-        options.config,
-        options.workdir,
-        resume=options.resume,
-        progress=options.progress,
-        command=shlex.join(["ganiqa", "train", *arguments]),
-    )
+        train_teacher(
+            options.config,
+            options.workdir,
+            resume=options.resume,
+            progress=progress,
+            command=shlex.join(["ganiqa", "train", *arguments]),
+        )
 
 
 def distill(arguments: Sequence[str]) -> None:
     """Stage 2: distil the teacher into the light no-reference student."""
     options = _parse("distill", DistillConfig, arguments)
-    _start_backend()
-    from ganiqa_jax.train import distill as run
+    with _started(options) as progress:
+        from ganiqa_jax.train import distill as run
 
-    run(
-        options.config,
-        options.workdir,
-        resume=options.resume,
-        progress=options.progress,
-        command=shlex.join(["ganiqa", "distill", *arguments]),
-    )
+        run(
+            options.config,
+            options.workdir,
+            resume=options.resume,
+            progress=progress,
+            command=shlex.join(["ganiqa", "distill", *arguments]),
+        )
 
 
 def load_config(path: Path, kind: type[Config]) -> Config:
@@ -124,7 +133,13 @@ def _parse(
     )
 
 
-def _start_backend() -> None:
+@contextlib.contextmanager
+def _started(options: RunOptions) -> Iterator[bool]:
+    """Devices and processes are ready; gives whether this one shows a progress bar."""
+    from ganiqa_jax import processes
     from ganiqa_jax.mesh import set_cpu_flags
 
     set_cpu_flags("train")
+    processes.join(options.coordinator, options.processes, options.process_index)
+    with processes.Together():
+        yield options.progress and not options.process_index

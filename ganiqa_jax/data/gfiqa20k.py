@@ -4,9 +4,10 @@ Source: Su et al., "Going the Extra Mile in Face Image Quality Assessment: A Nov
 Database and Model", IEEE TMM 2023, arXiv:2207.04904.
 
 `image/<id>.jpg`, and the labels in `mos_rating.csv` or, in the release seen, in
-`mos_val_rating.csv`; where a copy has several such tables their rows are joined. The
-columns of picture and score are found by their names, whatever their case, and names
-without an ending are those of JPEG files.
+`mos_val_rating.csv`; where a copy has several such tables their rows are joined, and
+the name of each says which part it is: train, val or test. The columns of picture and
+score are found by their names, whatever their case, and names without an ending are
+those of JPEG files.
 
 The label is a mean opinion score from 0 to 1, higher is better. The faces are
 photographs, not generated ones.
@@ -47,6 +48,7 @@ FACTS = Facts(
 )
 
 _NAME_COLUMNS = ("imgname", "imagename", "image", "img", "filename", "file", "name")
+_PARTS = {"train": "train", "val": "validation", "test": "test"}
 _MOS_COLUMNS = ("mos", "meanopinionscore", "score")
 
 
@@ -71,6 +73,8 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
         tables = top.files(beginning="mos_", ending="_rating.csv") or tables
     records = []
     for table in tables:
+        # The only table of a release holds all parts, whatever it is called.
+        named = table.name.lower().split("_")[1] if len(tables) > 1 else ""
         rows = read_table(table, (), advice=FACTS.layout)
         picture, mos = _columns(table, list(rows[0]) if rows else [])
         for row in rows:
@@ -83,6 +87,7 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
                     reference=None,
                     mos=FACTS.score(row[mos], name=name, table=table),
                     content=name.rpartition(".")[0],
+                    part=_PARTS.get(named, ""),
                 )
             )
     return check_records(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ganiqa_jax.data.facts import Facts
 from ganiqa_jax.data.folders import Folder
-from ganiqa_jax.data.records import Record, Split, check_records, read_table, score_in
+from ganiqa_jax.data.records import Record, check_records, read_table, score_in
 from ganiqa_jax.errors import InputError
 
 RATINGS = (1.0, 5.0)
@@ -52,7 +52,7 @@ FACTS = Facts(
 }""",
 )
 
-_SETS = {"training": "train", "validation": "validation", "test": "test"}
+_PARTS = {"training": "train", "validation": "validation", "test": "test"}
 
 
 def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
@@ -64,7 +64,7 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
 
     Returns:
       One record per row, in file order, scores rescaled to [0, 1]; each picture is a
-      content of its own.
+      content of its own, in the authors' part if the table says it.
 
     Raises:
       InputError: if labels or pictures are missing or damaged.
@@ -89,6 +89,7 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
                 mos=score_in(row, column, bounds, name=name, table=table),
                 content=name.rpartition(".")[0],
                 std=std,
+                part=_part(row, table),
             )
         )
     return check_records(
@@ -96,34 +97,16 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
     )
 
 
-def read_official_split(root: Path, *, allow_missing: bool = False) -> Split:
-    """The authors' training, validation and test parts.
-
-    Raises:
-      InputError: as `read_records`, or if the table has no column `set`.
-    """
-    records = read_records(root, allow_missing=allow_missing)
-    parts = read_parts(root)
-    return Split(
-        *(tuple(r for r in records if parts[r.name] == part) for part in Split._fields)
-    )
-
-
-def read_parts(root: Path) -> dict[str, str]:
-    """Name of each picture to the part of a split that the authors put it in.
-
-    Raises:
-      InputError: if the table is missing or damaged, or has no column `set`.
-    """
-    table, rows = _rows(Folder(root))
-    parts = {row["image_name"]: row.get("set", "") for row in rows}
-    strange = sorted(set(parts.values()) - set(_SETS))
-    if strange:
+def _part(row: dict[str, str], table: Path) -> str:
+    """The authors' part of a picture; empty in the table that has none."""
+    if "set" not in row:
+        return ""
+    if row["set"] not in _PARTS:
         raise InputError(
-            f"{table}: set is {strange[0]!r}, not one of {', '.join(_SETS)}; use "
-            "koniq10k_distributions_sets.csv."
+            f"{table}: set of {row['image_name']!r} is {row['set']!r}, not one of "
+            f"{', '.join(_PARTS)}; check the file."
         )
-    return {name: _SETS[part] for name, part in parts.items()}
+    return _PARTS[row["set"]]
 
 
 def _rows(top: Folder) -> tuple[Path, list[dict[str, str]]]:

@@ -7,16 +7,21 @@ the number of the step, so a run that goes on from step k sees what it would hav
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from ganiqa_jax.config import Role
+from ganiqa_jax.config import Cache, Role
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.errors import InputError
 
 GIB = 2**30
+PERIOD = 1024
+"""Draws after which the pattern of weighted sources repeats; weights are rounded to
+whole draws of it, each at least one."""
+
 _ORDER, _CROP = 0, 1  # what a stream of random numbers is for
 
 
@@ -27,12 +32,13 @@ class SourceData:
     Attributes:
       records: what may be drawn.
       role: pairs with scores, pairs without, or scored pictures without references.
-      rows: rows of every batch that come from it.
+      rows: rows of every batch that come from it; 0 if it has a weight.
       short_side: pictures are resized to this shorter side, pixels; 0 keeps them.
       mean: mean of the training scores in [0, 1].
       std: their deviation; scores become (mos - mean) / std.
       pseudo: for unlabelled pairs, record name to (z, confidence in [0, 1]); without
         it, z is 0 and the confidence 1.
+      weight: its share of the rows that weighted sources of its kind have together.
     """
 
     records: tuple[Record, ...]
@@ -42,6 +48,7 @@ class SourceData:
     mean: float = 0.0
     std: float = 1.0
     pseudo: Mapping[str, tuple[float, float]] | None = None
+    weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -84,55 +91,167 @@ class SourceData:
         return (0.0, 1.0) if self.pseudo is None else self.pseudo[record.name]
 
 
+class Pool(NamedTuple):
+    """Rows of every batch that the weighted sources of one kind share.
+
+    Draws are spread as evenly as can be: a source with a third of the weight has
+    every third draw, so that the batches differ by a row or so.
+
+    Attributes:
+      rows: of every batch.
+      counts: number of a source to its draws in a period.
+      source: of each draw of a period, the number of its source.
+      before: draws of that source before it in the period.
+    """
+
+    rows: int
+    counts: Mapping[int, int]
+    source: tuple[int, ...]
+    before: tuple[int, ...]
+
+    def draw(self, step: int, row: int) -> tuple[int, int]:
+        """The source of a row, and how often that was drawn before in the run."""
+        period, place = divmod(step * self.rows + row, len(self.source))
+        number = self.source[place]
+        return number, period * self.counts[number] + self.before[place]
+
+
 @dataclass(frozen=True)
 class Mixture:
     """The sources of a run and how they are drawn.
 
-    A batch has the rows of the sources with references first, then those without,
-    each in the order given.
+    A batch has the rows with references first, then those without; of each kind the
+    sources with rows of their own, in the order given, and then what the weighted
+    ones share. So its shape is the same in every step.
 
     Attributes:
       sources: the data sets.
       crop: side of a crop, pixels.
       seed: decides order and crops.
-      cache: keep decoded pictures in memory.
-      cache_bytes: how much memory they may take.
+      cache: where decoded pictures are kept.
+      cache_bytes: how many bytes they may take.
+      cache_dir: folder of the cache `disk`.
+      shared_pair_rows: rows of a batch for weighted sources with references.
+      shared_picture_rows: and for those without.
     """
 
     sources: tuple[SourceData, ...]
     crop: int
     seed: int
-    cache: bool = True
+    cache: Cache = "memory"
     cache_bytes: int = 6 * GIB
+    cache_dir: Path | None = None
+    shared_pair_rows: int = 0
+    shared_picture_rows: int = 0
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise InputError("The mixture has no sources.")
         if not 0 <= self.seed < 2**64:
             raise InputError(f"seed={self.seed} must be from 0 to 2**64 - 1.")
+        for pairs, rows in (
+            (True, self.shared_pair_rows),
+            (False, self.shared_picture_rows),
+        ):
+            kind = [s for s in self.sources if s.has_references == pairs]
+            if any(s.weight > 0 for s in kind) != (rows > 0):
+                raise InputError(
+                    f"{rows} rows are shared by {sum(s.weight > 0 for s in kind)} "
+                    "sources with a weight; both or none must be above 0."
+                )
 
     @property
     def batch_size(self) -> int:
-        return sum(source.rows for source in self.sources)
+        return len(self.slots)
 
-    @property
+    @functools.cached_property
     def pair_rows(self) -> int:
         """Rows of a batch that have a reference; they are its first."""
-        return sum(source.rows for source in self.sources if source.has_references)
+        pairs = sum(source.rows for source in self.sources if source.has_references)
+        return pairs + self.shared_pair_rows
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps that show all of the largest labelled source once."""
-        labelled = [source for source in self.sources if source.labelled]
-        largest = max(labelled or self.sources, key=lambda s: len(s.records))
-        return -(-len(largest.records) // largest.rows)
+        labelled = [n for n, s in enumerate(self.sources) if s.labelled]
+        numbers = labelled or range(len(self.sources))
+        largest = max(numbers, key=lambda n: len(self.sources[n].records))
+        source = self.sources[largest]
+        if source.rows:
+            return -(-len(source.records) // source.rows)
+        pool = self._pool(source.has_references)
+        return -(-len(source.records) * PERIOD // (pool.rows * pool.counts[largest]))
 
     @functools.cached_property
-    def slots(self) -> tuple[tuple[int, int], ...]:
-        """Of each batch row: number of its source, and its place in that source."""
-        numbers = range(len(self.sources))
-        ordered = sorted(numbers, key=lambda n: not self.sources[n].has_references)
-        return tuple((n, row) for n in ordered for row in range(self.sources[n].rows))
+    def slots(self) -> tuple[tuple[int | Pool, int], ...]:
+        """Of each batch row: number of its source, or the pool; and the place there."""
+        slots: list[tuple[int | Pool, int]] = []
+        for pairs, shared in (
+            (True, self.shared_pair_rows),
+            (False, self.shared_picture_rows),
+        ):
+            for number, source in enumerate(self.sources):
+                if source.has_references == pairs:
+                    slots += [(number, row) for row in range(source.rows)]
+            if shared:
+                pool = self._pool(pairs)
+                slots += [(pool, row) for row in range(shared)]
+        return tuple(slots)
+
+    def draw(self, step: int, slot: int) -> tuple[int, int]:
+        """The source of a batch row, and how often that was drawn before."""
+        giver, row = self.slots[slot]
+        if isinstance(giver, Pool):
+            return giver.draw(step, row)
+        return giver, step * self.sources[giver].rows + row
+
+    def _pool(self, pairs: bool) -> Pool:
+        weights = {
+            number: source.weight
+            for number, source in enumerate(self.sources)
+            if source.weight > 0 and source.has_references == pairs
+        }
+        counts = _whole_draws(weights)
+        # Draw j of k is due at (j + 1/2) / k of the period; in that order they come.
+        due = sorted(
+            ((2 * before + 1) / count, number, before)
+            for number, count in counts.items()
+            for before in range(count)
+        )
+        return Pool(
+            rows=self.shared_pair_rows if pairs else self.shared_picture_rows,
+            counts=counts,
+            source=tuple(number for _, number, _ in due),
+            before=tuple(before for _, _, before in due),
+        )
+
+
+def _whole_draws(weights: Mapping[int, float]) -> dict[int, int]:
+    """Draws of each source in a period, at least one, by largest remainders."""
+    exact = {n: PERIOD * w / sum(weights.values()) for n, w in weights.items()}
+    counts = {n: max(1, int(share)) for n, share in exact.items()}
+    while (left := PERIOD - sum(counts.values())) != 0:
+        step = 1 if left > 0 else -1
+        most = max(
+            (n for n in counts if counts[n] + step > 0),
+            key=lambda n: (step * (exact[n] - counts[n]), -n),
+        )
+        counts[most] += step
+    return counts
+
+
+class Share(NamedTuple):
+    """What one process reads of every batch; both in rising order.
+
+    Attributes:
+      rows: rows whose picture it reads.
+      references: rows, all of which have one, whose reference it reads. With several
+        processes these can be other rows: the first half of 4 references belongs to
+        rows 0 and 1, the first half of 8 pictures to rows 0 to 3.
+    """
+
+    rows: tuple[int, ...]
+    references: tuple[int, ...]
 
 
 class PlannedRow(NamedTuple):
@@ -144,6 +263,7 @@ class PlannedRow(NamedTuple):
       across: where the crop lies from left to right, in [0, 1).
       down: where it lies from top to bottom, in [0, 1).
       index: global number of the row.
+      counts: False for what fills the last batch of an epoch.
     """
 
     record: Record
@@ -151,6 +271,7 @@ class PlannedRow(NamedTuple):
     across: float
     down: float
     index: int
+    counts: bool = True
 
 
 def plan(mixture: Mixture, step: int) -> list[PlannedRow]:
@@ -175,9 +296,8 @@ def plan(mixture: Mixture, step: int) -> list[PlannedRow]:
 
 def planned_row(mixture: Mixture, step: int, slot: int) -> PlannedRow:
     """One row of `plan`, without the others."""
-    number, row = mixture.slots[slot]
+    number, position = mixture.draw(step, slot)
     source = mixture.sources[number]
-    position = step * source.rows + row
     epoch, place = divmod(position, len(source.records))
     order = _epoch_order(mixture.seed, number, epoch, len(source.records))
     stream = _stream(mixture.seed, number, _CROP, position)
@@ -189,6 +309,18 @@ def planned_row(mixture: Mixture, step: int, slot: int) -> PlannedRow:
         down=float(down),
         index=step * mixture.batch_size + slot,
     )
+
+
+def row_in_order(mixture: Mixture, step: int, slot: int) -> PlannedRow:
+    """One row of an epoch over a mixture of one source: in order, the centre crop.
+
+    After the last record it is repeated, and does not count.
+    """
+    (source,) = mixture.sources
+    number = step * mixture.batch_size + slot
+    counts = number < len(source.records)
+    record = source.records[number if counts else -1]
+    return PlannedRow(record, 0, across=0.5, down=0.5, index=number, counts=counts)
 
 
 @functools.lru_cache(maxsize=32)

@@ -116,6 +116,7 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
                     mos=FACTS.score(row[COLUMNS[1]], name=file, table=table),
                     content=scene,
                     kind=kind[1] if kind else "",
+                    part="test",
                 )
             )
     return check_records(

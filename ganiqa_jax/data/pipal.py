@@ -121,6 +121,7 @@ def read_records(root: Path, *, allow_missing: bool = False) -> list[Record]:
                     mos=FACTS.score(elo, name=name, table=table),
                     content=scene,
                     kind=KINDS.get(kind, kind),
+                    part="train",
                 )
             )
     return check_records(

@@ -5,17 +5,26 @@ ahead of the device. The numbers are the same for any number of threads. Flips a
 turns are made later, on the device, keyed by `Batch.index`.
 """
 
+import dataclasses
 import os
-import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ganiqa_jax.data.mixture import Mixture, PlannedRow, SourceData, plan, planned_row
+from ganiqa_jax.data.mixture import (
+    Mixture,
+    PlannedRow,
+    Share,
+    SourceData,
+    plan,
+    planned_row,
+    row_in_order,
+)
+from ganiqa_jax.data.picture_cache import DiskCache, MemoryCache, Opened, Opener
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import (
     DecodeError,
@@ -34,7 +43,10 @@ import tensorflow as tf
 # The accelerator is JAX's alone; tensorflow would take all of its memory.
 tf.config.set_visible_devices([], "GPU")
 
-__all__ = ["Mixture", "SourceData", "batches", "plan"]
+__all__ = ["Mixture", "Share", "SourceData", "batches", "epoch", "plan"]
+
+Planned = Callable[[Mixture, int, int], PlannedRow]
+"""What a row of a batch holds: of the mixture, the step and the number of the row."""
 
 
 def batches(
@@ -42,8 +54,7 @@ def batches(
     *,
     steps: int,
     start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: Share | None = None,
     prefetch: int = 2,
     threads: int = 2,
 ) -> Iterator[Batch]:
@@ -53,9 +64,9 @@ def batches(
       mixture: what is drawn from.
       steps: how many batches.
       start_step: number of the first one; a resumed run gives the step it is at.
-      process_index: number of this process.
-      process_count: processes that share each batch. Each gets an equal and
-        contiguous share of the rows with references, and of those without.
+      share: what this process reads of each batch; None reads it all. A reference
+        whose picture another process reads is compared with it in size all the same,
+        so that picture is opened here as well.
       prefetch: batches made ahead of use.
       threads: pictures decoded at a time; no number changes with it.
 
@@ -63,55 +74,48 @@ def batches(
       Batches of numpy arrays, pictures float32 in [0, 1].
 
     Raises:
-      InputError: if the rows cannot be shared evenly or a number is out of range;
-        while iterating, if a picture cannot be read or does not have the size of
-        its reference; names the file.
+      InputError: if a number or the share is out of range; while iterating, if a
+        picture cannot be read or does not have the size of its reference; names the
+        file.
     """
     if start_step < 0 or steps < 1 or threads < 1:
         raise InputError(
             f"start_step={start_step}, steps={steps} and threads={threads} must be "
             "at least 0, 1 and 1."
         )
-    slots = _share(mixture, process_index, process_count)
+    share = _checked(mixture, share)
     plan(mixture, start_step + steps - 1)  # too long a run fails now, not after days
     numbers = range(start_step, start_step + steps)
-    return _Batches(mixture, slots, numbers, prefetch, threads)
+    return _Batches(mixture, planned_row, share, numbers, prefetch, threads)
 
 
-class PictureCache:
-    """Decoded pictures that stay in memory; shared by the reading threads.
+def epoch(
+    source: SourceData,
+    *,
+    rows: int,
+    crop: int,
+    share: Share | None = None,
+    prefetch: int = 2,
+    threads: int = 2,
+) -> Iterator[Batch]:
+    """Batches that show each record of a source once, in order, by its centre crop.
 
-    What no longer fits is decoded anew each time. Nothing is thrown out: every epoch
-    asks for each picture once, so the oldest is as likely to be asked for as any.
+    All have one shape: the last is filled with the last record again, and `mask` is
+    False there. Each process has as many batches as the others.
+
+    Args:
+      source: what is shown; its own rows and weight do not count.
+      rows: of a batch.
+      crop: side of a crop, pixels.
+      share: as in `batches`; so the rest, and the errors.
     """
-
-    def __init__(self, capacity: int):
-        self._capacity = capacity
-        self._pictures: dict[tuple[Path, int], Opened] = {}
-        self._lock = threading.Lock()
-        self.bytes = 0
-
-    def open(self, path: Path, short_side: int) -> "Opened":
-        """As `open_picture`, from memory where it is there."""
-        key = (path, short_side)
-        with self._lock:
-            kept = self._pictures.get(key)
-        if kept is not None:
-            return kept
-        opened = open_picture(path, short_side)
-        with self._lock:
-            fits = self.bytes + opened.pixels.nbytes <= self._capacity
-            if fits and key not in self._pictures:
-                self._pictures[key] = opened
-                self.bytes += opened.pixels.nbytes
-        return opened
-
-
-class Opened(NamedTuple):
-    """A decoded and resized picture, and the size (width, height) in its file."""
-
-    pixels: UInt8[np.ndarray, "H W 3"]
-    size: tuple[int, int]
+    if rows < 1:
+        raise InputError(f"rows={rows} must be at least 1.")
+    source = dataclasses.replace(source, rows=rows, weight=0.0)
+    mixture = Mixture((source,), crop=crop, seed=0, cache="off")
+    share = _checked(mixture, share)
+    numbers = range(mixture.steps_per_epoch)
+    return _Batches(mixture, row_in_order, share, numbers, prefetch, threads)
 
 
 def open_picture(path: Path, short_side: int) -> Opened:
@@ -132,7 +136,7 @@ def open_picture(path: Path, short_side: int) -> Opened:
 
 
 def crop_pictures(
-    row: PlannedRow, source: SourceData, crop: int, cache: PictureCache
+    row: PlannedRow, source: SourceData, crop: int, opener: Opener
 ) -> UInt8[np.ndarray, "N S S 3"]:
     """The distorted crop of a row and, for a pair, the same box of its reference.
 
@@ -140,9 +144,9 @@ def crop_pictures(
       InputError: if a picture cannot be read, or a pair differs in size.
     """
     record = row.record
-    opened = [cache.open(record.distorted, source.short_side)]
+    opened = [opener(record.distorted, source.short_side)]
     if source.has_references and record.reference is not None:
-        opened.append(cache.open(record.reference, source.short_side))
+        opened.append(opener(record.reference, source.short_side))
         (width, height), (other_width, other_height) = (o.size for o in opened)
         if opened[0].size != opened[1].size:
             raise InputError(
@@ -157,21 +161,17 @@ def crop_pictures(
     return np.stack([p[top : top + crop, left : left + crop] for p in pictures])
 
 
-def _share(mixture: Mixture, index: int, count: int) -> tuple[int, ...]:
-    """The batch rows of one process, those with references first."""
-    pairs, total = mixture.pair_rows, mixture.batch_size
-    if not 0 <= index < count:
-        raise InputError(f"process_index={index} must be 0 to {count - 1}.")
-    if pairs % count or (total - pairs) % count:
-        raise InputError(
-            f"{pairs} rows with and {total - pairs} rows without references cannot "
-            f"be shared evenly by {count} processes; use multiples of {count}."
-        )
-    own, others = pairs // count, (total - pairs) // count
-    return (
-        *range(index * own, (index + 1) * own),
-        *range(pairs + index * others, pairs + (index + 1) * others),
-    )
+def _checked(mixture: Mixture, share: Share | None) -> Share:
+    """The share of a process, or all there is."""
+    rows, references = range(mixture.batch_size), range(mixture.pair_rows)
+    if share is None:
+        return Share(tuple(rows), tuple(references))
+    for name, own, there in zip(Share._fields, share, (rows, references), strict=True):
+        if list(own) != sorted(set(own) & set(there)):
+            raise InputError(
+                f"share.{name}={own} must be rising numbers from 0 to {len(there) - 1}."
+            )
+    return share
 
 
 class _Batches(Iterator[Batch]):
@@ -180,17 +180,19 @@ class _Batches(Iterator[Batch]):
     def __init__(
         self,
         mixture: Mixture,
-        slots: tuple[int, ...],
+        planned: Planned,
+        share: Share,
         steps: range,
         prefetch: int,
         threads: int,
     ):
         self._mixture = mixture
-        self._slots = slots
+        self._planned = planned
+        self._share = share
         self._steps = iter(steps)
         self._failures: list[InputError] = []
         dataset = _picture_dataset(
-            mixture, slots, steps, prefetch, threads, self._failures
+            mixture, planned, share, steps, prefetch, threads, self._failures
         )
         self._pictures = [dataset.as_numpy_iterator()]
         # At exit too: a thread that still decodes while Python ends waits for ever.
@@ -204,40 +206,54 @@ class _Batches(Iterator[Batch]):
             if self._failures:  # tensorflow passes on only the text of our own error
                 raise self._failures[0] from None
             raise
-        rows = plan(self._mixture, step)
-        return _batch(self._mixture, [rows[slot] for slot in self._slots], stacked)
+        rows = [self._planned(self._mixture, step, n) for n in self._share.rows]
+        return _batch(self._mixture, rows, self._share, stacked)
+
+
+def _opener(mixture: Mixture) -> Opener:
+    """Opens a picture from the cache of the mixture, or anew."""
+    if mixture.cache == "off":
+        return open_picture
+    if mixture.cache == "memory":
+        return MemoryCache(open_picture, mixture.cache_bytes).open
+    if mixture.cache_dir is None:
+        raise InputError("The cache 'disk' needs a folder, data.cache_dir.")
+    return DiskCache(open_picture, mixture.cache_dir, mixture.cache_bytes).open
 
 
 def _picture_dataset(
     mixture: Mixture,
-    slots: tuple[int, ...],
+    planned: Planned,
+    share: Share,
     steps: range,
     prefetch: int,
     threads: int,
     failures: list[InputError],
 ) -> tf.data.Dataset:
-    """All crops of a batch as one uint8 array: each pair's two, then the others."""
-    cache = PictureCache(mixture.cache_bytes if mixture.cache else 0)
-    crop, share = mixture.crop, len(slots)
+    """All crops of a batch as one uint8 array: of each row picture, then reference."""
+    opener = _opener(mixture)
+    crop, slots = mixture.crop, sorted({*share.rows, *share.references})
+    wanted = [(slot in share.rows, slot in share.references) for slot in slots]
 
     def read_row(number: np.int64) -> UInt8[np.ndarray, "N S S 3"]:
-        step, place = divmod(int(number), share)
-        row = planned_row(mixture, step, slots[place])
+        step, place = divmod(int(number), len(slots))
+        row = planned(mixture, step, slots[place])
         try:
-            return crop_pictures(row, mixture.sources[row.source], crop, cache)
+            crops = crop_pictures(row, mixture.sources[row.source], crop, opener)
         except InputError as error:
             failures.append(error)
             raise
+        return crops[[n for n, own in enumerate(wanted[place]) if own]]
 
     def read(number: tf.Tensor) -> tf.Tensor:
         pictures = tf.numpy_function(read_row, [number], tf.uint8, stateful=False)
         pictures.set_shape([None, crop, crop, 3])
         return pictures
 
-    pairs = sum(mixture.sources[mixture.slots[s][0]].has_references for s in slots)
-    numbers = tf.data.Dataset.range(steps.start * share, steps.stop * share)
+    numbers = tf.data.Dataset.range(steps.start * len(slots), steps.stop * len(slots))
     dataset = numbers.map(read, num_parallel_calls=threads, deterministic=True)
-    dataset = dataset.unbatch().batch(share + pairs, drop_remainder=True)
+    pictures = len(share.rows) + len(share.references)
+    dataset = dataset.unbatch().batch(pictures, drop_remainder=True)
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads
@@ -245,22 +261,28 @@ def _picture_dataset(
 
 
 def _batch(
-    mixture: Mixture, rows: list[PlannedRow], stacked: UInt8[np.ndarray, "N S S 3"]
+    mixture: Mixture,
+    rows: list[PlannedRow],
+    share: Share,
+    stacked: UInt8[np.ndarray, "N S S 3"],
 ) -> Batch:
     """Puts pictures and targets together; reference i belongs to row i."""
     sources = [mixture.sources[row.source] for row in rows]
-    pairs = sum(source.has_references for source in sources)
     targets = [s.target(row.record) for s, row in zip(sources, rows, strict=True)]
     contents = [
         s.content_numbers[row.record.content]
         for s, row in zip(sources, rows, strict=True)
     ]
-    distorted = [*range(0, 2 * pairs, 2), *range(2 * pairs, len(stacked))]
+    # The order of the stack: by row, its picture before its reference.
+    order = sorted(
+        [(row, 0) for row in share.rows] + [(r, 1) for r in share.references]
+    )
+    places = [[n for n, (_, kind) in enumerate(order) if kind == k] for k in (0, 1)]
     arrays: dict[str, Any] = {  # numpy now; the loop puts them on devices
-        "distorted": _unit(stacked[distorted]),
-        "reference": _unit(stacked[1 : 2 * pairs : 2]),
+        "distorted": _unit(stacked[places[0]]),
+        "reference": _unit(stacked[places[1]]),
         "mos": np.array([z for z, _ in targets], np.float32),
-        "mask": np.ones(len(rows), bool),
+        "mask": np.array([row.counts for row in rows], bool),
         "labelled": np.array([source.labelled for source in sources]),
         "confidence": np.array([confidence for _, confidence in targets], np.float32),
         "source": np.array([row.source for row in rows], np.int32),

@@ -32,18 +32,18 @@ unseen scenes, and nothing here can notice.
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ganiqa_jax.data import catalog, koniq10k, prepared, table
 from ganiqa_jax.data.records import (
     Record,
     Split,
     read_contents,
+    read_protocol,
     read_split,
     write_split,
 )
-from ganiqa_jax.errors import InputError
+from ganiqa_jax.errors import InputError, IntegrityError
 
 SEED = 123
 REPEATS = 10
@@ -57,15 +57,6 @@ PIPAL_TRAIN, PIPAL_REFERENCES = 160, 200
 _PLAIN = ("pipal-160-40", "official", "cross-train", "cross-test")
 NAMES = ("content-80-20/1", "kfold-5/1", *_PLAIN, "leave-out/KIND/1")
 """An example of every protocol, for messages."""
-
-OWN_SPLITS: Mapping[str, Callable[..., Split]] = {
-    "koniq10k": koniq10k.read_official_split,
-    "table": table.read_official_split,
-}
-OWN_PARTS: Mapping[str, Callable[[Path], Mapping[str, str]]] = {
-    "koniq10k": koniq10k.read_parts,
-    "table": table.read_parts,
-}
 
 _NUMBERED = re.compile(r"(content-(\d+)-(\d+)|kfold-(\d+))(?:/([1-9]\d*))?")
 _LEFT_OUT = re.compile(r"leave-out/(.+?)(?:/([1-9]\d*))?")
@@ -180,57 +171,66 @@ def split_records(records: Sequence[Record], protocol: Protocol) -> Split:
     )
 
 
-def read_records(
-    name: str, root: Path, protocol: Protocol, *, allow_missing: bool = False
-) -> list[Record]:
-    """Reads a data set for a protocol: for `official` with the part of each record.
-
-    Raises:
-      InputError: as `catalog.read`, or if the set has no split of its own.
-    """
-    own = protocol.rule == "official" and name in OWN_SPLITS
-    if own and prepared.find(root, name) is None:  # what is prepared has the parts
-        split = OWN_SPLITS[name](root, allow_missing=allow_missing)
-        return [
-            dataclasses.replace(record, part=part)
-            for part, records in split._asdict().items()
-            for record in records
-        ]
-    return catalog.read(name, root, allow_missing=allow_missing)
-
-
-def read_with_parts(
-    name: str, root: Path, *, allow_missing: bool = False
-) -> list[Record]:
-    """Reads a data set, with the part of each record where it has its own split.
-
-    Raises:
-      InputError: as `catalog.read`.
-    """
-    records = catalog.read(name, root, allow_missing=allow_missing)
-    if name not in OWN_PARTS or prepared.find(root, name) is not None:
-        return records
-    try:
-        parts = OWN_PARTS[name](root)
-    except InputError:  # some versions of these sets come without a split
-        return records
-    return [dataclasses.replace(r, part=parts[r.name]) for r in records]
-
-
 def store(path: Path, records: Sequence[Record], protocol: Protocol) -> Split:
     """Writes a split as text with its hash, or reads it if it is there already.
 
     Raises:
-      InputError: as `split_records`, or if the file is of other data.
+      InputError: as `split_records`, or if the file is of other data or of another
+        protocol.
       IntegrityError: if the file is damaged, or pictures came or went since.
     """
     if path.exists():
-        tested = read_contents(path, "test")
-        return read_split(path, [r for r in records if protocol.keeps(r, tested)])
+        split, name = read_stored(path, records)
+        if name != protocol.name:
+            raise InputError(
+                f"The split {path} is of protocol {name or 'unknown'}, not of "
+                f"{protocol.name}; give another place, or remove it."
+            )
+        return split
     split = split_records(records, protocol)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_split(path, split)
+    write_split(path, split, protocol=protocol.name)
     return split
+
+
+def read_stored(path: Path, records: Sequence[Record]) -> tuple[Split, str]:
+    """Splits records as a stored file says, by the protocol that it names.
+
+    Returns:
+      The split, and the name of its protocol; empty if it was made without one.
+
+    Raises:
+      InputError: if there is no such file, or it is of other data.
+      IntegrityError: if the file is damaged, or pictures came or went since.
+    """
+    name = read_protocol(path)
+    if name:
+        try:
+            protocol, tested = parse(name), read_contents(path, "test")
+        except InputError as error:
+            raise IntegrityError(f"The split {path} is damaged: {error}") from error
+        records = [r for r in records if protocol.keeps(r, tested)]
+    return read_split(path, records), name
+
+
+def choose(name: str, records: Sequence[Record]) -> tuple[Split, str]:
+    """The split that a setting asks for.
+
+    Args:
+      name: a protocol with a number, or the path of a stored split (ends in `.txt`).
+      records: the whole data set.
+
+    Returns:
+      The split, and the name of its protocol; empty for a file that names none.
+
+    Raises:
+      InputError: if there is no such protocol or file, or it does not fit the data.
+      IntegrityError: if the file is damaged, or pictures came or went since.
+    """
+    if name.endswith(".txt"):
+        return read_stored(Path(name), records)
+    protocol = parse(name)
+    return split_records(records, protocol), protocol.name
 
 
 def manifest_name(dataset: str, protocol: Protocol) -> str:

@@ -20,6 +20,8 @@ from ganiqa_jax.errors import InputError, IntegrityError
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Endings of picture files, in lower case."""
 
+_PROTOCOL = "# protocol "
+
 logger = logging.getLogger("ganiqa_jax")
 
 
@@ -244,13 +246,20 @@ def split_hash(split: Split) -> str:
     )
 
 
-def write_split(path: Path, split: Split) -> None:
+def write_split(path: Path, split: Split, *, protocol: str = "") -> None:
     """Writes a split as text: its hash, then one line `part<TAB>content` each.
+
+    Args:
+      path: the file; it is replaced.
+      split: what it is to say.
+      protocol: name of the way it was made, noted in a second line if it has one.
 
     Raises:
       InputError: if a content's name would not survive as one line of text.
     """
     lines = [f"# split {split_hash(split)}"]
+    if protocol:
+        lines.append(f"{_PROTOCOL}{protocol}")
     for part, records in split._asdict().items():
         for content in sorted({record.content for record in records}):
             if content.splitlines() != [content]:
@@ -266,7 +275,7 @@ def read_split(path: Path, records: Sequence[Record]) -> Split:
       InputError: if there is no such file, or the data set has other contents.
       IntegrityError: if the file is damaged, or pictures came or went since.
     """
-    part_of, written = _read_manifest(path)
+    part_of, written, _ = _read_manifest(path)
     there = {record.content for record in records}
     if there != set(part_of):
         strange, gone = sorted(there - set(part_of)), sorted(set(part_of) - there)
@@ -292,9 +301,19 @@ def read_contents(path: Path, part: str) -> set[str]:
       InputError: if there is no such file.
       IntegrityError: if the file is damaged.
     """
-    part_of, _ = _read_manifest(path)
+    part_of = _read_manifest(path)[0]
     wanted = Split._fields.index(part)
     return {content for content, number in part_of.items() if number == wanted}
+
+
+def read_protocol(path: Path) -> str:
+    """The protocol that a stored split names; empty if it names none.
+
+    Raises:
+      InputError: if there is no such file.
+      IntegrityError: if the file is damaged.
+    """
+    return _read_manifest(path)[2]
 
 
 def _counts(total: int, fractions: Sequence[float]) -> list[int]:
@@ -327,7 +346,8 @@ def _gather(records: Iterable[Record], part_of: dict[str, int]) -> Split:
     return Split(*(tuple(part) for part in parts))
 
 
-def _read_manifest(path: Path) -> tuple[dict[str, int], str]:
+def _read_manifest(path: Path) -> tuple[dict[str, int], str, str]:
+    """Content to number of its part, the hash, and the protocol if it has one."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
@@ -340,12 +360,13 @@ def _read_manifest(path: Path) -> tuple[dict[str, int], str]:
     head, _, written = lines[0].rpartition(" ")
     if head != "# split" or lines[-1] != "":
         raise IntegrityError(f"The split {path} is cut off or of another format.")
-    for line in lines[1:-1]:
+    named = lines[1].startswith(_PROTOCOL)
+    for line in lines[1 + named : -1]:
         part, _, content = line.partition("\t")
         if part not in Split._fields or not content or content in part_of:
             raise IntegrityError(f"The split {path} has a damaged line {line!r}.")
         part_of[content] = Split._fields.index(part)
-    return part_of, written
+    return part_of, written, lines[1].removeprefix(_PROTOCOL) if named else ""
 
 
 def _such_as(names: Sequence[str]) -> str:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ganiqa_jax.config import DataConfig, SourceConfig
-from ganiqa_jax.data import catalog
+from ganiqa_jax.data import catalog, protocols
 from ganiqa_jax.data.records import (
+    Record,
     Split,
     read_contents,
-    read_split,
     split_by_content,
     split_hash,
     write_split,
@@ -20,12 +20,21 @@ from ganiqa_jax.errors import InputError
 
 
 class Source(NamedTuple):
-    """One data set of a run: its setting, its split, its label statistics."""
+    """One data set of a run.
+
+    Attributes:
+      config: its setting.
+      split: what is trained on, what may decide, what is tested on.
+      mean: of the training scores in [0, 1].
+      std: their deviation; 1 where there is none.
+      protocol: name of the split; empty for one by fractions.
+    """
 
     config: SourceConfig
     split: Split
     mean: float
     std: float
+    protocol: str = ""
 
 
 def load_sources(data: DataConfig, workdir: Path) -> list[Source]:
@@ -34,7 +43,9 @@ def load_sources(data: DataConfig, workdir: Path) -> list[Source]:
     A split that the run directory already holds is used again.
 
     Raises:
-      InputError: if a data set is missing, or a pair role has no references.
+      InputError: if a data set is missing, a pair role has no references, or a split
+        does not fit the data or leaves nothing to train on.
+      IntegrityError: if a stored split is damaged, or pictures came or went since.
     """
     sources = []
     for config in data.sources:
@@ -43,19 +54,31 @@ def load_sources(data: DataConfig, workdir: Path) -> list[Source]:
             raise InputError(
                 f"{config.dataset} has no references; its role must be 'pictures'."
             )
-        manifest = split_path(workdir, config.dataset)
-        if manifest.exists():
-            split = read_split(manifest, records)
-        else:
-            split = split_by_content(
-                records, fractions=data.fractions, seed=data.split_seed
+        split, protocol = _split(data, config, records, workdir)
+        if not split.train:
+            raise InputError(
+                f"{protocol or 'The split'} leaves no picture of {config.dataset} to "
+                "train on; choose another split."
             )
         scores = [r.mos for r in split.train if r.mos is not None]
         mean, std = (
             (float(np.mean(scores)), float(np.std(scores))) if scores else (0.0, 1.0)
         )
-        sources.append(Source(config, split, mean, std or 1.0))
+        sources.append(Source(config, split, mean, std or 1.0, protocol))
     return sources
+
+
+def _split(
+    data: DataConfig, config: SourceConfig, records: Sequence[Record], workdir: Path
+) -> tuple[Split, str]:
+    """The split of a source, and the name of its protocol if it has one."""
+    manifest = split_path(workdir, config.dataset)
+    if manifest.exists():
+        return protocols.read_stored(manifest, records)
+    if config.split:
+        return protocols.choose(config.split, records)
+    split = split_by_content(records, fractions=data.fractions, seed=data.split_seed)
+    return split, ""
 
 
 def split_path(workdir: Path, dataset: str) -> Path:
@@ -69,7 +92,7 @@ def write_splits(sources: Sequence[Source], workdir: Path) -> None:
         path = split_path(workdir, source.config.dataset)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_split(path, source.split)
+            write_split(path, source.split, protocol=source.protocol)
 
 
 def split_hashes(sources: Sequence[Source]) -> dict[str, str]:

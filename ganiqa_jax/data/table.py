@@ -2,8 +2,8 @@
 
 The columns `path` and `mos` must be there. `reference` is the pristine picture,
 `std` the deviation of the opinions, `group` what a split must never part (a scene, a
-prompt, a person), and `split` one of train, validation and test. Other columns are
-passed over. Paths are relative to the folder of the table, or absolute.
+prompt, a person), and `split` one of train, validation and test, or nothing. Other
+columns are passed over. Paths are relative to the folder of the table, or absolute.
 
 The range of the scores is what `low` and `high` say. Where they are left out it is
 that of the data itself, from the lowest to the highest score of the table: then the
@@ -41,7 +41,6 @@ FACTS = Facts(
 )
 
 COLUMNS = ("path", "mos")
-_PARTS = Split._fields
 
 
 def read_records(
@@ -76,44 +75,6 @@ def read_records(
     return check_records(
         records, dataset=str(table), advice=FACTS.layout, allow_missing=allow_missing
     )
-
-
-def read_official_split(root: Path, *, allow_missing: bool = False) -> Split:
-    """The split that the table's column `split` gives.
-
-    Raises:
-      InputError: as `read_records`, or if a row names no part, or two parts share a
-        group.
-    """
-    table, parts = _find(root), read_parts(root)
-    records = read_records(root, allow_missing=allow_missing)
-    part_of: dict[str, str] = {}
-    for record in records:
-        part = parts[record.name]
-        if part_of.setdefault(record.content, part) != part:
-            raise InputError(
-                f"{table}: {record.content!r} is in {part_of[record.content]} and in "
-                f"{part}; a split must not part a group."
-            )
-    return Split(
-        *(tuple(r for r in records if parts[r.name] == part) for part in _PARTS)
-    )
-
-
-def read_parts(root: Path) -> dict[str, str]:
-    """Name of each picture to its part, as the table's column `split` gives it.
-
-    Raises:
-      InputError: if the table is missing or damaged, or a row names no part.
-    """
-    table = _find(root)
-    parts = {row["path"]: row.get("split", "") for row in _rows(table)}
-    strange = sorted(set(parts.values()) - set(_PARTS))
-    if strange:
-        raise InputError(
-            f"{table}: split is {strange[0]!r}, not one of {', '.join(_PARTS)}."
-        )
-    return parts
 
 
 def _find(root: Path) -> Path:
@@ -186,6 +147,12 @@ def _record(
         raise InputError(f"{table}: a row has no path; check the file.")
     share = score_in(row, "mos", bounds, name=name, table=table)
     reference = row.get("reference") or None
+    part = row.get("split", "")
+    if part not in ("", *Split._fields):
+        raise InputError(
+            f"{table}: split of {name!r} is {part!r}, not one of "
+            f"{', '.join(Split._fields)}; mend or empty that cell."
+        )
     width = (0.0, bounds[1] - bounds[0])
     return Record(
         name=name,
@@ -196,4 +163,5 @@ def _record(
         std=score_in(row, "std", width, name=name, table=table)
         if row.get("std")
         else None,
+        part=part,
     )

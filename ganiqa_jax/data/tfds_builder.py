@@ -34,8 +34,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from ganiqa_jax.data import prepared, protocols
-from ganiqa_jax.data.catalog import FACTS, READERS
+from ganiqa_jax.data import prepared
+from ganiqa_jax.data.catalog import FACTS, READERS, read
 from ganiqa_jax.data.facts import Facts
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.data.tfds_picture import Picture
@@ -156,7 +156,7 @@ class Ganiqa(tfds.core.GeneratorBasedBuilder):
 
     def _read(self, manual_dir: Path) -> Sequence[Record]:
         named = manual_dir / self._config_name
-        return protocols.read_with_parts(
+        return read(
             self._config_name,
             named if named.is_dir() else manual_dir,
             allow_missing=self._allow_missing,
@@ -212,7 +212,7 @@ def prepare(
 
     Args:
       name: key of the catalog.
-      records: of that set, as `protocols.read_with_parts` reads them.
+      records: of that set, as `catalog.read` reads them.
       out: the data directory.
       progress: a progress bar on standard error.
 
