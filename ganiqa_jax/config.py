@@ -8,7 +8,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganiqa_jax.config_json import config_hash
+from ganiqa_jax.data_config import (
+    Cache,
+    DataConfig,
+    Preprocessing,
+    Role,
+    SourceConfig,
+)
 from ganiqa_jax.network_config import (
     JndConfig,
     StudentConfig,
@@ -17,6 +23,7 @@ from ganiqa_jax.network_config import (
 )
 
 __all__ = [
+    "Cache",
     "DataConfig",
     "DistillConfig",
     "DistillWeights",
@@ -25,6 +32,7 @@ __all__ = [
     "NoiseConfig",
     "OptimConfig",
     "Preprocessing",
+    "ProbeConfig",
     "Role",
     "SourceConfig",
     "StudentConfig",
@@ -32,9 +40,6 @@ __all__ = [
     "TeacherTrainConfig",
     "TeacherWeights",
 ]
-
-Role = Literal["labelled_pairs", "unlabelled_pairs", "pictures"]
-Cache = Literal["memory", "disk", "off"]
 
 
 def _no_negative(config: Any, where: str) -> None:
@@ -176,141 +181,6 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
-class SourceConfig:
-    """One data set of a training mixture.
-
-    Attributes:
-      dataset: a name of `ganiqa_jax.data.catalog.READERS`.
-      root: the folder its archive is unpacked in, or it is prepared in.
-      role: which loss terms its rows take part in.
-      rows: rows of every batch that come from it; 0 if it has a weight.
-      short_side: pictures are resized so that their shorter side has this many
-        pixels; 0 keeps every pixel.
-      split: a protocol of `ganiqa data splits` with its number, such as
-        `content-80-20/1`, or the .txt file of a stored split; empty is a split by the
-        fractions of the data.
-      weight: its share, over the sum of weights, of the rows that the weighted sources
-        of its kind (with references, or without) have together:
-        `DataConfig.shared_pair_rows` or `shared_picture_rows`.
-    """
-
-    dataset: str
-    root: str
-    role: Role
-    rows: int = 0
-    short_side: int = 0
-    split: str = ""
-    weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        require(
-            min(self.rows, self.weight) == 0 < max(self.rows, self.weight),
-            "a source needs rows > 0 or a weight > 0, and not both",
-        )
-        require(self.short_side >= 0, "short_side must not be negative")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The training mixture and its split.
-
-    Attributes:
-      sources: data sets; those with references come first in a batch.
-      crop: side of a training crop, pixels.
-      fractions: shares of contents for train, validation and test, in sources
-        without a `split` of their own.
-      split_seed: seed of that split.
-      quarter_turns: also turn crops by multiples of 90 degrees.
-      cache: where decoded pictures are kept: `memory` of each process, `disk` for
-        many processes and runs, or `off`, where memory does not grow with the data.
-      cache_dir: folder of `disk`.
-      cache_gib: most that is kept, in GiB.
-      shared_pair_rows: rows of every batch that the sources of pairs with a weight
-        share.
-      shared_picture_rows: the same for sources without references.
-      scale: data set whose mean, deviation and range the public score is on.
-    """
-
-    sources: tuple[SourceConfig, ...]
-    scale: str
-    crop: int = 224
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    split_seed: int = 0
-    quarter_turns: bool = True
-    cache: Cache = "memory"
-    cache_dir: str = ""
-    cache_gib: float = 6.0
-    shared_pair_rows: int = 0
-    shared_picture_rows: int = 0
-
-    def __post_init__(self) -> None:
-        require(len(self.sources) > 0, "data.sources is empty")
-        require(self.crop >= 32, "data.crop must be at least 32 pixels")
-        require(
-            abs(sum(self.fractions) - 1) < 1e-6 and min(self.fractions) >= 0,
-            "data.fractions must be three shares that sum to 1",
-        )
-        names = [source.dataset for source in self.sources]
-        require(
-            self.scale in names,
-            f"data.scale {self.scale!r} is none of the sources {names}",
-        )
-        for role, rows in (
-            ("pairs", self.shared_pair_rows),
-            ("pictures", self.shared_picture_rows),
-        ):
-            weighted = any(s.weight and s.role.endswith(role) for s in self.sources)
-            require(
-                rows >= 0 and weighted == (rows > 0),
-                f"data.shared_{role[:-1]}_rows must be > 0 if a source of {role} has "
-                "a weight, and 0 if none has",
-            )
-        require(
-            self.cache != "disk" or self.cache_dir != "",
-            "data.cache 'disk' needs a data.cache_dir",
-        )
-        require(self.cache_gib >= 0, "data.cache_gib must not be negative")
-        places = {
-            (source.dataset, source.root, source.split) for source in self.sources
-        }
-        require(
-            len(places) == len(set(names)),
-            "sources of one data set must have one root and one split",
-        )
-
-    @property
-    def batch_size(self) -> int:
-        shared = self.shared_pair_rows + self.shared_picture_rows
-        return shared + sum(source.rows for source in self.sources)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture file becomes crops: together, the preprocessing identity.
-
-    Attributes:
-      short_side: shorter side after resizing, pixels; 0 keeps every pixel.
-      crop: side of a crop, pixels; smaller pictures are reflected out to it.
-      points: crop positions: 1 the centre, 5 the corners and the centre.
-      mirror: also score each crop mirrored.
-      alpha: colour under transparent pixels.
-      exif: apply the orientation that the file asks for.
-    """
-
-    short_side: int = 0
-    crop: int = 224
-    points: Literal[1, 5, 9] = 5
-    mirror: bool = False
-    alpha: Literal["white", "black"] = "white"
-    exif: bool = True
-
-    @property
-    def sha(self) -> str:
-        """Twelve hex digits that change when anything that moves a score does."""
-        return config_hash(self)
-
-
-@dataclass(frozen=True)
 class LoopConfig:
     """What the loop does besides learning; it does not change the result.
 
@@ -355,11 +225,34 @@ class TeacherTrainConfig:
 
 
 @dataclass(frozen=True)
+class ProbeConfig:
+    """How a student on a pretrained trunk starts: see `ganiqa_jax.probe`.
+
+    Attributes:
+      steps: steps of the fit of branch and head on the trunk as loaded; 0 leaves them
+        as initialised.
+      crops: random crops of each picture that the trunk sees for it.
+      peak_lr: first learning rate, of a cosine to 0.
+      weight_decay: on matrices; strong, since there are more channels than contents.
+    """
+
+    steps: int = 1500
+    crops: int = 5
+    peak_lr: float = 1e-3
+    weight_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        _no_negative(self, "probe")
+        require(self.crops > 0, "probe.crops must be positive")
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """Stage 2: the student learns from scores and from the frozen teacher.
 
     Attributes:
       teacher: run directory of stage 1; empty trains without a teacher.
+      probe: the start on a pretrained trunk; without one it is not used.
       pseudo_crops: crops whose mean is a pseudo-label and whose variance is its
         confidence.
       pseudo_drop: share of unlabelled pairs, the least confident, left out.
@@ -369,6 +262,7 @@ class DistillConfig:
     steps: int
     teacher: str = ""
     student: StudentConfig = StudentConfig()
+    probe: ProbeConfig = ProbeConfig()
     optim: OptimConfig = OptimConfig(peak_lr=5e-4, weight_decay=0.02)
     weights: DistillWeights = DistillWeights()
     noise: NoiseConfig = NoiseConfig()

@@ -20,6 +20,7 @@ from ganiqa_jax import (
     convert,
     mesh,
     optim,
+    probe,
     processes,
     release,
     rundir,
@@ -120,6 +121,7 @@ def distill(
     sources = load_sources(config.data, workdir)
     teacher = _load_teacher(config, sources)
     _start(config, workdir, sources, command=command, resume=resume)
+    pseudo = pseudo_labels(config, workdir, sources, teacher, progress)
     network = Student(config.student)
     side = config.data.crop
     picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
@@ -127,6 +129,10 @@ def distill(
     variables = _load_pretrained(
         variables, config.student.trunk_weights, config.student.trunk
     )
+    if config.student.trunk_weights is not None and config.student.semantic:
+        variables = _start_from_trunk(
+            config, workdir, sources, pseudo, network, variables, resume, progress
+        )
     adapters = FeatureAdapters(
         width=teacher.card.config.width if teacher else config.student.width
     )
@@ -136,7 +142,6 @@ def distill(
     state = steps.create_state(variables, optimizer, adapter_params)
     frozen = dict(variables.get("frozen", {}))
     _finish_directory(workdir, config, sources, frozen, role="student")
-    pseudo = pseudo_labels(config, workdir, sources, teacher, progress)
 
     step = functools.partial(
         steps.distill_step,
@@ -200,6 +205,29 @@ def _load_pretrained(variables: dict, path: str | None, backbone: str) -> dict:
     if path is None:
         return variables
     return convert.insert_backbone(variables, path, backbone)
+
+
+def _start_from_trunk(
+    config: DistillConfig,
+    workdir: Path,
+    sources: Sequence[Source],
+    pseudo: Mapping[str, PseudoLabels],
+    network: Student,
+    variables: dict[str, Params],
+    resume: bool,
+    progress: bool,
+) -> dict[str, Params]:
+    """The student with its head fitted, or what an earlier start of the run noted."""
+    if resume and checkpoint.verified_steps(workdir):  # parameters are restored later
+        return {**variables, **checkpoint.load_frozen(workdir)}
+    mixture = _mixture(config, sources, pseudo)
+    public = [source.config.dataset for source in sources].index(config.data.scale)
+    labelled = [n for n, source in enumerate(mixture.sources) if source.labelled]
+    # Where nobody scored anything, the teacher's word is what there is to fit to.
+    number = public if public in labelled or not labelled else labelled[0]
+    return probe.start_from_trunk(
+        network, variables, probe.alone(mixture, number), config, progress=progress
+    )
 
 
 def _start(

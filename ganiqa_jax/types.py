@@ -56,7 +56,8 @@ class NetworkOutput(NamedTuple):
       features: the named intermediates that distillation compares:
         `difference` (after DSC), `reference` (after DSC), `encoded`, `decoded`,
         each [B, n, n, D], `pooled` [B, D] (the decoder map averaged, before the
-        semantic branch joins) and, with the semantic branch, `semantic` [B, D].
+        semantic branch joins) and, with the semantic branch, `semantic` [B, D]; of
+        the student then also `moments` [B, M], what that branch reads.
     """
 
     z: Float[Array, " B"]

@@ -17,7 +17,7 @@ FACE = "ganiqa_jax"
 
 # A module imports from its own row and from rows above it, never in a circle.
 ROWS = {
-    0: ("errors", "types", "config_json", "network_config", "config"),
+    0: ("errors", "types", "config_json", "network_config", "data_config", "config"),
     1: (
         "progress",
         "image",
@@ -77,6 +77,7 @@ ROWS = {
     3: ("data.pipeline", "data.tfds_builder", "data.tfds_picture"),
     4: (
         "pseudo",
+        "probe",
         "loop",
         "train",
         "evaluate",

@@ -91,8 +91,8 @@ def test_parts_have_the_sizes_of_the_design():
         "reference_dsc_1": 18_048,
         "transformer": 14 * 14 * 128 + 255_360 + 321_664,
         # Mean and deviation of each channel of the three taps.
-        "semantic_norm": 2 * 2 * (64 + 128 + 192),
-        "semantic": 2 * (64 + 128 + 192) * 128 + 128,
+        # It begins with the scale and offset of each moment.
+        "semantic": 2 * 2 * (64 + 128 + 192) + 2 * (64 + 128 + 192) * 128 + 128,
         "head": 33_025 + 128 * 10 + 10,
     }
     assert 2.96e6 < trunk + sum(sizes.values()) < 3.04e6
@@ -101,6 +101,7 @@ def test_parts_have_the_sizes_of_the_design():
     assert shapes == {
         **dict.fromkeys(("difference", "reference", "encoded", "decoded"), grid),
         "pooled": (1, 128),
+        "moments": (1, 2 * (64 + 128 + 192)),
         "semantic": (1, 128),
     }
     assert output.z.shape == (1,) and output.logits.shape == (1, 10)

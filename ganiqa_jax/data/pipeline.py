@@ -245,6 +245,7 @@ def _picture_dataset(
             raise
         return crops[[n for n, own in enumerate(wanted[place]) if own]]
 
+    @tf.autograph.experimental.do_not_convert
     def read(number: tf.Tensor) -> tf.Tensor:
         pictures = tf.numpy_function(read_row, [number], tf.uint8, stateful=False)
         pictures.set_shape([None, crop, crop, 3])

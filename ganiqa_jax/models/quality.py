@@ -1,10 +1,15 @@
-"""The quality prediction network: semantic branch, score head, score bins."""
+"""The quality prediction network: semantic branch, moment branch, score head,
+score bins."""
+
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from ganiqa_jax.models.conv import BatchNorm
 
 
 class SemanticBranch(nn.Module):
@@ -78,6 +83,33 @@ class QualityHead(nn.Module):
         return z, nn.Dense(self.bins, dtype=jnp.float32, name="bins")(hidden)
 
 
+class MomentBranch(nn.Module):
+    """Mean and deviation of every trunk channel, standardised, as one vector.
+
+    On these a regressor alone does well, so a score can begin from there.
+
+    Attributes:
+      width: D.
+      dropout: rate on the standardised moments (rng `dropout`).
+      fixed_statistics: standardise by loaded numbers, not by those of the batch.
+      dtype: compute type of the dense layer.
+    """
+
+    width: int
+    dropout: float = 0.0
+    fixed_statistics: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, moments: Float[Array, "B M"], *, train: bool
+    ) -> Float[Array, "B D"]:
+        norm = BatchNorm(fixed_statistics=self.fixed_statistics, name="norm")
+        seen = norm(moments[:, None, None], train=train)[:, 0, 0]
+        seen = nn.Dropout(self.dropout, name="drop")(seen, deterministic=not train)
+        return nn.Dense(self.width, dtype=self.dtype, name="out")(seen)
+
+
 def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B C"]:
     """The mean over a map, in float32."""
     return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
@@ -90,6 +122,11 @@ def moment_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*C"]:
     variance = jnp.mean(jnp.square(x - mean[:, None, None]), axis=(1, 2))
     # The small number keeps the gradient of a constant map finite.
     return jnp.concatenate([mean, jnp.sqrt(variance + 1e-6)], axis=-1)
+
+
+def moments_of(taps: Sequence[Array]) -> Float[Array, "B M"]:
+    """`moment_pool` of [B, H, W, C] maps, one after the other."""
+    return jnp.concatenate([moment_pool(tap) for tap in taps], axis=-1)
 
 
 def _unit(x: Float[Array, "B C"]) -> Float[Array, "B C"]:

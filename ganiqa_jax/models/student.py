@@ -17,9 +17,13 @@ from ganiqa_jax.models.attention import map_attention
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
-from ganiqa_jax.models.conv import BatchNorm
 from ganiqa_jax.models.features import MultiResolutionFusion
-from ganiqa_jax.models.quality import QualityHead, average_pool, moment_pool
+from ganiqa_jax.models.quality import (
+    MomentBranch,
+    QualityHead,
+    average_pool,
+    moments_of,
+)
 from ganiqa_jax.types import NetworkOutput
 
 NECK_LEVEL = 1  # the tap at 1/16
@@ -83,7 +87,15 @@ class Student(nn.Module):
             "pooled": average_pool(decoded),
         }
         if config.semantic:
-            features["semantic"] = self._semantic(taps, train=train)
+            features["moments"] = moments_of(taps)
+            branch = MomentBranch(
+                config.width,
+                config.dropout,
+                fixed_statistics=config.trunk_weights is not None,
+                dtype=dtype,
+                name="semantic",
+            )
+            features["semantic"] = branch(features["moments"], train=train)
         seen = [features[name] for name in ("pooled", "semantic") if name in features]
         head = QualityHead(
             config.width, config.bins, config.dropout, dtype, name="head"
@@ -104,17 +116,6 @@ class Student(nn.Module):
             return h
         attention = map_attention(config, name="attention")
         return h if attention is None else h + attention(h, train=train)
-
-    def _semantic(self, taps: list[Array], *, train: bool) -> Float[Array, "B D"]:
-        """Mean and deviation of every trunk channel, standardised, as one vector.
-
-        On these a regressor alone does well, so the score can begin from there.
-        """
-        dtype = jnp.dtype(self.config.dtype)
-        moments = jnp.concatenate([moment_pool(tap) for tap in taps], axis=-1)
-        norm = BatchNorm(name="semantic_norm")
-        moments = norm(moments[:, None, None], train=train)[:, 0, 0]
-        return nn.Dense(self.config.width, dtype=dtype, name="semantic")(moments)
 
     def _branch(
         self, h: Float[Array, "B n m D"], name: str, *, train: bool

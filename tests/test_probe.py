@@ -1,0 +1,140 @@
+"""The start of a student on a pretrained trunk."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from random_weights import random_weights
+from scipy.stats import spearmanr
+
+from ganiqa_jax import probe
+from ganiqa_jax.config import (
+    DataConfig,
+    DistillConfig,
+    JndConfig,
+    ProbeConfig,
+    SourceConfig,
+    StudentConfig,
+)
+from ganiqa_jax.data.mixture import Mixture, SourceData
+from ganiqa_jax.data.pipeline import batches
+from ganiqa_jax.data.records import Record
+from ganiqa_jax.models import Student
+
+STUDENT = StudentConfig(
+    trunk="mobilenet_v1",
+    trunk_weights="not read here",
+    frozen_blocks=11,
+    width=8,
+    heads=2,
+    dropout=0.0,
+    attention_key_dim=4,
+    attention_kernels=(3, 3),
+    bins=3,
+    jnd=JndConfig(strength=0.0),
+)
+CONFIG = DistillConfig(
+    data=DataConfig(
+        sources=(SourceConfig("table", "not read here", "pictures", rows=4),),
+        scale="table",
+        crop=32,
+    ),
+    steps=1,
+    student=STUDENT,
+    probe=ProbeConfig(steps=300, crops=2, peak_lr=3e-3, weight_decay=0.1),
+)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    picture = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(Student(STUDENT).init, jax.random.key(0), picture)
+    return random_weights(shapes)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Mixture:
+    """Grey pictures whose score is their brightness."""
+    folder = tmp_path_factory.mktemp("grey")
+    records = []
+    for n in range(24):
+        pixels = np.random.default_rng(n).integers(0, 20, (40, 40, 3)) + 9 * n
+        path = folder / f"{n}.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+        records.append(Record(path.name, path, None, n / 23, path.stem))
+    source = SourceData(tuple(records), "pictures", 4, mean=0.5, std=0.3)
+    return probe.alone(Mixture((source,), crop=32, seed=0), 0)
+
+
+@pytest.fixture(scope="module")
+def started(variables, pictures):
+    return probe.start_from_trunk(
+        Student(STUDENT), variables, pictures, CONFIG, progress=False
+    )
+
+
+apply = jax.jit(Student(STUDENT).apply)
+
+
+def outputs(variables, pictures: Mixture):
+    (batch,) = batches(pictures, steps=1)
+    return apply(variables, batch.distorted), batch.mos
+
+
+def test_moments_are_standardised_over_the_training_pictures(started, pictures):
+    network = Student(STUDENT)
+    seen = probe.see(network, started, pictures, 2, progress=False)
+    assert seen.moments.shape == (48, 2 * (192 + 384 + 768))
+    norm = jax.tree.map(np.asarray, started["frozen"]["semantic"]["norm"])
+    flat = (seen.moments - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
+    np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-2)
+    spread = flat.std(axis=0)[seen.moments.std(axis=0) > 0.1]
+    np.testing.assert_allclose(spread, 1, atol=1e-2)
+
+
+def test_the_whole_network_starts_from_the_fit(variables, started, pictures):
+    before, z = outputs(variables, pictures)
+    after, _ = outputs(started, pictures)
+    assert spearmanr(after.z, z).statistic > 0.97
+    assert np.mean(np.square(after.z - z)) < 0.1 < np.mean(np.square(before.z - z))
+
+
+def test_what_has_not_learned_is_passed_over(started, pictures):
+    other = jax.tree.map(lambda leaf: leaf + 1, started["params"]["transformer"])
+    params = {**started["params"], "transformer": other}
+    changed, _ = outputs({**started, "params": params}, pictures)
+    whole, _ = outputs(started, pictures)
+    assert not np.allclose(changed.features["pooled"], whole.features["pooled"])
+    np.testing.assert_array_equal(changed.z, whole.z)
+
+
+def test_the_trunk_and_the_rest_stay(variables, started):
+    for name in set(variables["params"]) - {"semantic", "head"}:
+        same = jax.tree.map(
+            lambda old, new: old is new,
+            variables["params"][name],
+            started["params"][name],
+        )
+        assert all(jax.tree.leaves(same)), name
+    assert started["frozen"]["trunk"] is variables["frozen"]["trunk"]
+
+
+def test_the_same_start_again(variables, started, pictures):
+    again = probe.start_from_trunk(
+        Student(STUDENT), variables, pictures, CONFIG, progress=False
+    )
+    for old, new in zip(jax.tree.leaves(started), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_no_steps_fit_nothing(variables, pictures):
+    config = dataclasses.replace(CONFIG, probe=ProbeConfig(steps=0, crops=1))
+    started = probe.start_from_trunk(
+        Student(STUDENT), variables, pictures, config, progress=False
+    )
+    assert started["params"] is variables["params"]
+    mean = started["frozen"]["semantic"]["norm"]["mean"]
+    assert np.abs(mean - variables["frozen"]["semantic"]["norm"]["mean"]).max() > 0.01
