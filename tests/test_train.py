@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_convert import keras_state
 
 from ganiqa_jax import checkpoint, release, rundir
 from ganiqa_jax.config import (
@@ -100,6 +101,14 @@ def distill_config(pairs: Path, teacher: Path | str, **changes) -> DistillConfig
 
 
 @pytest.fixture(scope="module")
+def trunk_file(tmp_path_factory) -> Path:
+    """Random weights in the layout of the ImageNet ones."""
+    path = tmp_path_factory.mktemp("weights") / "trunk.npz"
+    np.savez(path, **{name: np.abs(value) for name, value in keras_state().items()})
+    return path
+
+
+@pytest.fixture(scope="module")
 def teacher_run(pairs, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "teacher"
     train_teacher(teacher_config(pairs), workdir, progress=False)
@@ -163,10 +172,12 @@ def test_killed_run_resumes_bit_for_bit(pairs, teacher_run, tmp_path):
 
 
 def test_interrupted_distillation_resumes_bit_for_bit(
-    pairs, teacher_run, tmp_path, monkeypatch
+    pairs, teacher_run, trunk_file, tmp_path, monkeypatch
 ):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     config = distill_config(pairs, teacher_run)
+    student = dataclasses.replace(config.student, trunk_weights=str(trunk_file))
+    config = dataclasses.replace(config, student=student)
     distill(config, whole, progress=False)
 
     write = rundir.MetricsLog.write
