@@ -16,6 +16,7 @@ import numpy as np
 from jax._src import xla_bridge  # the only place that tells if a backend has started
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ganiqa_jax import processes
 from ganiqa_jax.errors import InputError
 
 T = TypeVar("T")
@@ -59,6 +60,18 @@ def check_rows(rows: int, mesh: Mesh) -> None:
             f"{rows} rows cannot be shared evenly by {mesh.size} devices; "
             f"use a multiple of {mesh.size}, such as {more}."
         )
+
+
+def connect(mesh: Mesh) -> None:
+    """Opens the connections between the processes of a run, all at the same time.
+
+    XLA opens them with the first computation that needs them, and gives up if another
+    process is 30 s late there on a CPU. To compile a step, or to read it from the
+    compilation cache, can take one process longer than that.
+    """
+    processes.wait("devices are ready")
+    ones = shard_batch(np.ones(mesh.local_mesh.size), mesh)
+    jax.block_until_ready(jax.jit(jax.numpy.sum)(ones))
 
 
 def own_rows(rows: int, mesh: Mesh) -> tuple[int, ...]:

@@ -153,7 +153,9 @@ class Together:
         lost = _is_of_a_connection(error)
         status = 130 if isinstance(error, KeyboardInterrupt) else 1
         status = getattr(error, "exit_status", status)
-        told = self._told() if lost else None
+        told = None
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            told = self._told() if lost else None
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             line = f"{status} {_first_line(error) or type(error).__name__}"
             self._client.key_value_set(f"{_ENDED}{jax.process_index()}", line)
@@ -192,7 +194,7 @@ class Together:
             if key != own:
                 status, _, reason = line.partition(" ")
                 index = key.removeprefix(_ENDED)
-                return int(status), f"Process {index} ended the run: {reason}"
+                return int(status), f"Process {index} ended the run: {reason}."
         return None
 
     def _say_goodbye(self) -> None:

@@ -347,6 +347,7 @@ def _execute(
         mesh.own_rows(mixture.pair_rows, devices),
     )
     if jax.process_count() > 1:
+        mesh.connect(devices)
         weights = {"state": state, "constants": constants[:-1]}  # the last is the key
         processes.agree("state of the networks", release.model_sha(weights))
     state = mesh.replicate(state, devices)

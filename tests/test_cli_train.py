@@ -77,6 +77,13 @@ def test_missing_data_ends_with_status_2_and_its_name(config, capsys, tmp_path):
     assert not workdir.exists()
 
 
+def test_half_given_processes_end_with_status_2(config, capsys, tmp_path):
+    arguments = ["train", str(config), "--workdir", str(tmp_path / "run")]
+    assert main([*arguments, "--processes", "2", "--process-index", "1"]) == 2
+    assert "missing: coordinator" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_eval_without_data_ends_with_status_2(capsys, tmp_path):
     arguments = ["eval", "--model", str(tmp_path), "--data", "agiqa3k"]
     assert main([*arguments, "--root", str(tmp_path)]) == 2

@@ -42,6 +42,11 @@ def test_one_device_takes_any_batch_whole():
     assert placed["none"].shape == (0, 2) and placed["n"] == 4
 
 
+def test_rows_of_the_only_process_are_all_there_are():
+    one = mesh.data_mesh(jax.devices()[:1])
+    assert mesh.own_rows(5, one) == (0, 1, 2, 3, 4) and mesh.own_rows(0, one) == ()
+
+
 def test_rows_are_spread_and_the_rest_is_replicated():
     code = """
         import jax, numpy as np
@@ -60,6 +65,7 @@ def test_rows_are_spread_and_the_rest_is_replicated():
         assert out.sharding.spec == PartitionSpec("data"), out.sharding
         np.testing.assert_array_equal(out, batch[0].sum(1))
         assert mesh.data_mesh(jax.devices()[:2]).size == 2
+        assert mesh.own_rows(8, four) == tuple(range(8)) and not mesh.own_rows(0, four)
         try:
             mesh.shard_batch(np.zeros((6, 2)), four)
         except InputError as error:

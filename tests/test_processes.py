@@ -206,7 +206,9 @@ def test_a_failure_ends_all_processes_with_one_line(failing, device):
     assert time.monotonic() - began < 40
     assert [process.status for process in ended] == [2, 2], ended
     lines = [line for line in ended[1 - failing].err.splitlines() if "ganiqa:" in line]
-    assert lines == [f"ganiqa: Process {failing} ended the run: This picture is broken"]
+    assert lines == [
+        f"ganiqa: Process {failing} ended the run: This picture is broken."
+    ]
 
 
 def test_a_killed_process_does_not_leave_the_other_waiting():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import two_processes
 from test_train import distill_config, pairs, teacher_config
 from two_processes import free_port, run_all
 
@@ -119,6 +120,22 @@ def test_two_processes_resume_bit_for_bit(runs, pairs, tmp_path):
     )
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_a_process_that_compiles_longer_than_the_other_is_waited_for():
+    code = """
+        import time
+        import numpy as np
+        from ganiqa_jax import mesh
+        both = mesh.data_mesh()
+        time.sleep(4 * index)
+        mesh.connect(both)
+        time.sleep(40 * index)
+        total = jax.jit(lambda x: (x * x).sum())
+        print(float(total(mesh.shard_batch(np.full(1, 2.0), both))))
+    """
+    for ended in two_processes.run_two(code):
+        assert (ended.status, ended.out.splitlines()[-1]) == (0, "8.0"), ended.err
 
 
 def test_a_used_directory_ends_both_with_one_line(runs, pairs):
