@@ -36,7 +36,7 @@ DATA = os.environ.get("GANIQA_DATA", "data")
 def get_config() -> DistillConfig:
     return DistillConfig(
         seed=0,
-        steps=700,
+        steps=400,
         teacher="runs/teacher",
         student=StudentConfig(
             trunk="mobilenet_v1",
@@ -66,7 +66,7 @@ def get_config() -> DistillConfig:
             quarter_turns=False,
         ),
         optim=OptimConfig(
-            peak_lr=3e-4, trunk_lr_scale=0.3, weight_decay=0.05, ema_decay=0.99
+            peak_lr=2e-4, trunk_lr_scale=0.1, weight_decay=0.05, ema_decay=0.99
         ),
         # At the default weights the four pairs of a batch outweigh its 24 pictures.
         weights=DistillWeights(score=0.1, soft=0.1, feature=0.02, statistics=0.01),
