@@ -277,8 +277,9 @@ def limits(student: evaluate.Evaluation) -> list[Section]:
             [
                 "The whole chain works here: data, both trainings, checkpoints, "
                 "evaluation and scoring, on this machine and from nothing.",
-                "The scores carry over to scenes that took no part in any training: "
-                "scenes, not pictures, were divided.",
+                "The test is on scenes that took no part in any training: scenes, not "
+                "pictures, were divided.",
+                verdict(student),
             ],
         ),
         Section(
@@ -296,6 +297,21 @@ def limits(student: evaluate.Evaluation) -> list[Section]:
             ],
         ),
     ]
+
+
+def verdict(student: evaluate.Evaluation) -> str:
+    """Whether the student agrees with the grades beyond chance, in a sentence."""
+    srcc = student.estimates["srcc"]
+    if srcc.low > 0:
+        return (
+            f"The student's scores carry over to new scenes: the interval of its SRCC, "
+            f"{srcc.low:.2f} to {srcc.high:.2f}, is above 0."
+        )
+    return (
+        f"The student has not learned enough to tell: the interval of its SRCC, "
+        f"{srcc.low:.2f} to {srcc.high:.2f}, holds 0. Without the original beside it, "
+        "a handful of scenes is too few to learn from; the teacher has it easier."
+    )
 
 
 def read_panel(predictions: Path, title: str) -> Panel:
