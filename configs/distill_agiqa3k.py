@@ -23,6 +23,7 @@ from ganiqa_jax.config import (
     DistillWeights,
     JndConfig,
     LoopConfig,
+    NoiseConfig,
     OptimConfig,
     Preprocessing,
     ProbeConfig,
@@ -36,7 +37,7 @@ DATA = os.environ.get("GANIQA_DATA", "data")
 def get_config() -> DistillConfig:
     return DistillConfig(
         seed=0,
-        steps=400,
+        steps=300,
         teacher="runs/teacher",
         student=StudentConfig(
             trunk="mobilenet_v1",
@@ -47,10 +48,10 @@ def get_config() -> DistillConfig:
             # SRCC on folds of the training prompts; the teacher keeps it.
             jnd=JndConfig(strength=0.0),
         ),
-        probe=ProbeConfig(steps=1000),
+        probe=ProbeConfig(steps=1500, crops=8, peak_lr=5e-4),
         data=DataConfig(
             sources=(
-                SourceConfig("sr4kiqa", f"{DATA}/sr4kiqa", "labelled_pairs", rows=2),
+                SourceConfig("sr4kiqa", f"{DATA}/sr4kiqa", "unlabelled_pairs", rows=2),
                 SourceConfig(
                     "synthetic",
                     f"{DATA}/synthetic_unlabelled",
@@ -66,10 +67,14 @@ def get_config() -> DistillConfig:
             quarter_turns=False,
         ),
         optim=OptimConfig(
-            peak_lr=2e-4, trunk_lr_scale=0.1, weight_decay=0.05, ema_decay=0.99
+            peak_lr=1e-4, trunk_lr_scale=0.2, weight_decay=0.02, ema_decay=0.99
         ),
-        # At the default weights the four pairs of a batch outweigh its 24 pictures.
-        weights=DistillWeights(score=0.1, soft=0.1, feature=0.02, statistics=0.01),
+        # At the default weights the four pairs of a batch outweigh its 24 pictures,
+        # which are of another kind, and seen at another scale.
+        weights=DistillWeights(
+            score=0.1, soft=0.1, feature=0.02, statistics=0.01, unlabelled=0.2
+        ),
+        noise=NoiseConfig(cutout_prob=0.0),  # holes move the moments that are read
         preprocessing=Preprocessing(short_side=320, crop=224),
         loop=LoopConfig(log_every=10, save_every=100),
     )

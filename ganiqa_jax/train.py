@@ -204,7 +204,8 @@ def _init_adapters(adapters: nn.Module, config: DistillConfig) -> Params:
 def _load_pretrained(variables: dict, path: str | None, backbone: str) -> dict:
     if path is None:
         return variables
-    return convert.insert_backbone(variables, path, backbone)
+    # A file's arrays are numpy's; what is trained is jax's.
+    return jax.tree.map(jnp.asarray, convert.insert_backbone(variables, path, backbone))
 
 
 def _start_from_trunk(
