@@ -28,7 +28,7 @@ demo: $(DEMO_READY)
 	$(BIN)/ganiqa demo --out $(OUT)
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) -q -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -q --durations=20 -m "not slow"
 
 test-all: lint
 	$(BIN)/python -m pytest -n $(JOBS) -q

@@ -134,7 +134,7 @@ class StudentConfig:
       frozen_blocks: leading MobileNetV1 blocks that stay as loaded (the stem goes
         with them), which makes a step on CPU much cheaper.
       semantic: a branch on means and deviations of the trunk's channels, at all
-        levels.
+        levels (of `mobilenet_v1`: six maps).
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 

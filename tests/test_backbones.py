@@ -23,6 +23,7 @@ from ganiqa_jax.models.backbones.inception_resnet_v2 import (
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1, same_padding
 from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
+from ganiqa_jax.models.student import coarsest
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -235,6 +236,18 @@ def test_mobilenet_grids_round_up(side):
     assert set(variables) == {"frozen"}
     # 1,832,976 of Keras' include_top=False less its 16,416 running statistics.
     assert learned(variables) == 1_832_976 - 16_416
+
+
+def test_dense_mobilenet_maps_hold_the_three():
+    """Same layers, so the same weights: only what is given out differs."""
+    pictures = jnp.zeros((1, 64, 64, 3))
+    few, many = (MobileNetV1(frozen=True, taps=taps) for taps in ("multi", "dense"))
+    variables = few.init(jax.random.key(0), pictures)
+    maps = many.apply(variables, pictures)
+    sides = [(m.shape[1], m.shape[-1]) for m in maps]
+    assert sides == [(16, 96), (8, 192), (4, 384), (4, 384), (4, 384), (2, 768)]
+    for kept, own in zip(coarsest(maps), few.apply(variables, pictures), strict=True):
+        np.testing.assert_array_equal(kept, own)
 
 
 def test_odd_zero_goes_to_the_bottom_and_right():

@@ -6,6 +6,8 @@ published. Ours: the two branches that stand for the reference it does not see, 
 the learned reference space of CKDN (Zheng et al., ICCV 2021).
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -65,7 +67,7 @@ class Student(nn.Module):
         if noise is not None:
             pictures = noise_pictures(self.make_rng("noise"), pictures, noise)
         taps = _trunk(config)(pictures, train=train)
-        h = self._neck(taps, train=train)
+        h = self._neck(coarsest(taps), train=train)
         if noise is not None:
             h = noise_features(self.make_rng("noise"), h, noise)
 
@@ -127,11 +129,23 @@ class Student(nn.Module):
         return h
 
 
+def coarsest(taps: Sequence[Array]) -> list[Array]:
+    """The last map of each of the three coarsest resolutions, finest first.
+
+    Args:
+      taps: [B, H, W, C] maps in the order of the trunk.
+    """
+    of_resolution = {tap.shape[1:3]: tap for tap in taps}
+    return list(of_resolution.values())[-3:]
+
+
 def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
     dtype = jnp.dtype(config.dtype)
     if config.trunk == "mobilenet_v1":
         return MobileNetV1(
             frozen_blocks=config.frozen_blocks,
+            # A regressor does better on the moments of six maps than of three.
+            taps="dense" if config.semantic else "multi",
             # Statistics of random weights are worth nothing: those are learned.
             fixed_statistics=config.trunk_weights is not None,
             dtype=dtype,

@@ -32,19 +32,22 @@ BLOCKS = (
     (768, 2),
     (768, 1),
 )
+# After these blocks a map is given out: the last of each resolution, and all of those.
 TAPS = (5, 11, 13)
+DENSE_TAPS = (3, 5, 7, 9, 11, 13)
 MINIMUM_SIDE = 32
 
 
 class MobileNetV1(nn.Module):
-    """Feature maps at 1/8, 1/16 and 1/32.
+    """Feature maps at 1/8, 1/16 and 1/32, and between.
 
     Attributes:
       frozen_blocks: the stem and blocks 1 to this number live in `frozen`; 0 trains
         everything.
       frozen: all of it lives in `frozen`.
       fixed_statistics: trainable blocks keep the loaded batch-norm statistics.
-      taps: `multi` returns three maps, `single` the first alone.
+      taps: `multi` returns three maps, `single` the first alone, `dense` six: of 1/4
+        and 1/8, three of 1/16 and one of 1/32.
       classes: outputs of the ImageNet head, returned last; 0 leaves it out.
       dtype: compute type.
     """
@@ -52,7 +55,7 @@ class MobileNetV1(nn.Module):
     frozen_blocks: int = 0
     frozen: bool = False
     fixed_statistics: bool = True
-    taps: Literal["multi", "single"] = "multi"
+    taps: Literal["multi", "single", "dense"] = "multi"
     classes: int = 0
     dtype: Any = jnp.float32
 
@@ -60,7 +63,7 @@ class MobileNetV1(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W 3"], *, train: bool = False
     ) -> list[Array]:
-        """Pictures in [0, 1] to maps of 192, 384 and 768 channels.
+        """Pictures in [0, 1] to maps of 192, 384 and 768 channels (`multi`).
 
         Raises:
           InputError: for a picture under 32 pixels a side.
@@ -86,7 +89,7 @@ class MobileNetV1(nn.Module):
             y = self._unit(
                 y, block, f"conv_pw_{block}", channels, kernel=1, train=train
             )
-            if block in TAPS:
+            if block in (DENSE_TAPS if self.taps == "dense" else TAPS):
                 maps.append(y)
         maps = maps[:1] if self.taps == "single" else maps
         return [*maps, self._head(y)] if self.classes else maps
