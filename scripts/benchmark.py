@@ -119,13 +119,15 @@ def cases(options: Options, purpose: str):
 
         return call
 
-    params = {"network": teacher_variables["params"]}
+    # A step takes its state for itself; distillation needs the teacher once more.
+    own = jax.tree.map(jnp.array, teacher_variables)
+    params = {"network": own["params"]}
     optimizer = optim.optimizer(config, 1000, params, trunk=None)
     teacher_batch = batch(options.pairs, options.pairs)
     yield (
         f"teacher step, {options.pairs} pairs",
         stepper(
-            steps.create_state(teacher_variables, optimizer),
+            steps.create_state(own, optimizer),
             lambda state: steps.teacher_step(
                 state,
                 teacher_variables["frozen"],
