@@ -87,7 +87,7 @@ def outputs(variables, pictures: Mixture):
 def test_moments_are_standardised_over_the_training_pictures(started, pictures):
     network = Student(STUDENT)
     seen = probe.see(network, started, pictures, 2, progress=False)
-    assert seen.moments.shape == (48, 2 * (192 + 384 + 768))
+    assert seen.moments.shape == (48, 2 * (96 + 192 + 3 * 384 + 768))
     norm = jax.tree.map(np.asarray, started["frozen"]["semantic"]["norm"])
     flat = (seen.moments - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
     np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-2)

@@ -54,7 +54,7 @@ def sampled_pixels(next_fun, args, kwargs, context):
     """In place of a trunk: pixels of the picture, in the shapes of its taps."""
     if not isinstance(context.module, MobileNetV1):
         return next_fun(*args, **kwargs)
-    strides = ((8, 192), (16, 384), (32, 768))
+    strides = ((4, 96), (8, 192), *[(16, 384)] * 3, (32, 768))
     grey = args[0][..., :1]
     return [jnp.repeat(grey[:, ::s, ::s], channels, -1) for s, channels in strides]
 

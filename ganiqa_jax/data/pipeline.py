@@ -9,6 +9,7 @@ import dataclasses
 import os
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -232,32 +233,43 @@ def _picture_dataset(
 ) -> tf.data.Dataset:
     """All crops of a batch as one uint8 array: of each row picture, then reference."""
     opener = _opener(mixture)
-    crop, slots = mixture.crop, sorted({*share.rows, *share.references})
-    wanted = [(slot in share.rows, slot in share.references) for slot in slots]
+    crop = mixture.crop
+    wanted = [
+        (slot, [slot in share.rows, slot in share.references])
+        for slot in sorted({*share.rows, *share.references})
+    ]
+    pictures = len(share.rows) + len(share.references)
+    # Of our own: tensorflow's parallel map takes rows one by one, and copies each thrice.
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
 
-    def read_row(number: np.int64) -> UInt8[np.ndarray, "N S S 3"]:
-        step, place = divmod(int(number), len(slots))
-        row = planned(mixture, step, slots[place])
+    def read_row(step: int, slot: int, own: list[bool]) -> list[np.ndarray]:
+        row = planned(mixture, step, slot)
+        crops = crop_pictures(row, mixture.sources[row.source], crop, opener)
+        return [one for one, wanted in zip(crops, own, strict=False) if wanted]
+
+    def read_batch(step: np.int64) -> UInt8[np.ndarray, "N S S 3"]:
+        rows = [pool.submit(read_row, int(step), *each) for each in wanted]
         try:
-            crops = crop_pictures(row, mixture.sources[row.source], crop, opener)
+            return np.stack([picture for row in rows for picture in row.result()])
         except InputError as error:
             failures.append(error)
             raise
-        return crops[[n for n, own in enumerate(wanted[place]) if own]]
+        finally:
+            for row in rows:
+                row.cancel()
 
     @tf.autograph.experimental.do_not_convert
-    def read(number: tf.Tensor) -> tf.Tensor:
-        pictures = tf.numpy_function(read_row, [number], tf.uint8, stateful=False)
-        pictures.set_shape([None, crop, crop, 3])
-        return pictures
+    def read(step: tf.Tensor) -> tf.Tensor:
+        stacked = tf.numpy_function(read_batch, [step], tf.uint8, stateful=False)
+        stacked.set_shape([pictures, crop, crop, 3])
+        return stacked
 
-    numbers = tf.data.Dataset.range(steps.start * len(slots), steps.stop * len(slots))
-    dataset = numbers.map(read, num_parallel_calls=threads, deterministic=True)
-    pictures = len(share.rows) + len(share.references)
-    dataset = dataset.unbatch().batch(pictures, drop_remainder=True)
+    # Two at a time: the first rows of a batch are read beside the last of the one before.
+    dataset = tf.data.Dataset.range(steps.start, steps.stop)
+    dataset = dataset.map(read, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()
     options.autotune.enabled = False
-    options.threading.private_threadpool_size = threads
+    options.threading.private_threadpool_size = 2  # they wait for those of the pool
     return dataset.prefetch(prefetch).with_options(options)
 
 

@@ -353,7 +353,8 @@ def _to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, alpha)
         image = Image.alpha_composite(ground, image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
+    # Converting what is RGB already would copy it.
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
