@@ -4,7 +4,8 @@
 #   make test       linter, type checker and the quick tests
 #   make test-all   the same with the slow tests
 #   make lint       linter and type checker alone
-#   make bench      measure speed; writes a table to standard output
+#   make bench      measure speed; writes a table to standard output (the input
+#                   pipeline, which needs data sets: scripts/benchmark_data.py)
 #   make clean      remove .venv, caches and what `make demo` wrote
 #
 # PYTHON names the interpreter (3.11 or newer); JOBS the test processes.

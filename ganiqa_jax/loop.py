@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ def run_loop(run: Run, state: TrainState, *, start: int, progress: bool) -> None
         logger.info("Nothing to do: %s is at step %d.", run.workdir, start)
         return
     steps = run.total - start
-    feed = batches(run.mixture, start_step=start, steps=steps, share=run.share)
+    feed = _Feed(batches(run.mixture, start_step=start, steps=steps, share=run.share))
     began, logged = time.monotonic(), start
     previous: dict[str, Any] = {}
     loop, numbers = run.loop, range(start, run.total)
@@ -64,12 +64,32 @@ def run_loop(run: Run, state: TrainState, *, start: int, progress: bool) -> None
                 now = time.monotonic()
                 row = {name: float(value) for name, value in metrics.items()}
                 row["learning_rate"] = run.learning_rate(number)
-                log.write(done, row, steps_per_second=(done - logged) / (now - began))
-                began, logged = now, done
+                log.write(
+                    done,
+                    row,
+                    steps_per_second=(done - logged) / (now - began),
+                    data_wait=feed.waited / (now - began),
+                )
+                began, logged, feed.waited = now, done, 0.0
             if done % loop.save_every == 0 or done == run.total:
                 _stop_if_nonfinite(run, metrics, number)
                 checkpoint.save(run.workdir, done, state, keep=loop.keep)
     processes.wait("the last checkpoint is saved")
+
+
+class _Feed(Iterator[Batch]):
+    """Batches, and the seconds that were spent waiting for them."""
+
+    def __init__(self, feed: Iterator[Batch]) -> None:
+        self._feed = feed
+        self.waited = 0.0
+
+    def __next__(self) -> Batch:
+        began = time.monotonic()
+        try:
+            return next(self._feed)
+        finally:
+            self.waited += time.monotonic() - began
 
 
 def _log(
