@@ -226,9 +226,10 @@ def ask(child: subprocess.Popen, line: str | None) -> dict:
 
 def end_child(child: subprocess.Popen) -> None:
     """Lets a child end, and waits until it has."""
-    assert child.stdin is not None
+    assert child.stdin is not None and child.stdout is not None
     child.stdin.close()
     child.wait()
+    child.stdout.close()
 
 
 def run(options: Options, purpose: str) -> None:

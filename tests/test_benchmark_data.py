@@ -2,8 +2,8 @@
 
 import importlib
 import os
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,25 +100,30 @@ def test_largest_difference_is_told(script, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_is_the_most_of_a_process_and_its_children(script):
-    before = script.memory(os.getpid())
-    holds = "held = b'x' * 2**28; input('ready'); del held; input('gone'); input()"
-    child = script.start_child(["-u", "-c", holds], os.environ)
+def test_memory_is_the_most_of_a_process_and_its_children(script, monkeypatch):
+    looks, memory = [], script.memory
+    monkeypatch.setattr(script, "SAMPLED_EVERY", 0.01)
+    monkeypatch.setattr(
+        script, "memory", lambda process: looks.append(memory(process)) or looks[-1]
+    )
+    before = memory(os.getpid())
+    holds = "held = b'x' * 2**28; print('held'); input(); del held; print('gone')"
 
     def let_go():
-        assert child.stdout.read(5) == "ready"
-        held.append(script.memory(os.getpid()))
+        assert child.stdout.readline() == "held\n"
+        seen = len(looks)
+        while len(looks) < seen + 2:  # the first look may have begun before
+            time.sleep(0.01)
         child.stdin.write("\n")
         child.stdin.flush()
-        assert child.stdout.read(4) == "gone"
+        assert child.stdout.readline() == "gone\n"
+        return {"answer": 1}
 
-    held = []
-    _, most = script.watched(os.getpid(), let_go)
-    assert most >= held[0] > before + 250
-    assert script.memory(os.getpid()) < held[0] - 250
-    child.kill()
-    child.wait()
-    assert script.memory(child.pid) == 0
+    with script.start_child(["-u", "-c", holds], os.environ) as child:
+        answer, most = script.watched(os.getpid(), let_go)
+    assert answer == {"answer": 1} and most > before + 250
+    assert memory(os.getpid()) < most - 250
+    assert memory(child.pid) == 0
 
 
 def test_waits_of_a_run_leave_out_the_row_that_compiled(script, tmp_path):
@@ -147,15 +152,14 @@ def test_run_that_does_not_say_how_long_it_waited_is_refused(script, tmp_path, r
         (["--waits", "nowhere"], "nowhere"),
     ],
 )
-def test_what_cannot_be_timed_is_told_in_one_line(arguments, says):
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "benchmark_data.py", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS.parent)},
-    )
-    assert done.returncode == 1 and says in done.stderr
-    assert done.stderr.count("\n") == 1 and done.stdout == ""
+def test_what_cannot_be_timed_is_told_in_one_line(
+    script, options, monkeypatch, capsys, arguments, says
+):
+    roots = [f"--agiqa3k={options.agiqa3k}", f"--sr4kiqa={options.sr4kiqa}"]
+    monkeypatch.setattr(sys, "argv", ["benchmark_data.py", *roots, *arguments])
+    with pytest.raises(SystemExit, match=says) as error:
+        script.main()
+    assert "\n" not in str(error.value.code) and capsys.readouterr().out == ""
 
 
 def test_library_that_is_missing_has_a_row_that_says_so(script):
