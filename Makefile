@@ -4,7 +4,8 @@
 #   make test       linter, type checker and the quick tests
 #   make test-all   the same with the slow tests
 #   make lint       linter and type checker alone
-#   make bench      measure speed; writes a table to standard output
+#   make bench      measure speed; writes a table to standard output (the input
+#                   pipeline, which needs data sets: scripts/benchmark_data.py)
 #   make clean      remove .venv, caches and what `make demo` wrote
 #
 # PYTHON names the interpreter (3.11 or newer); JOBS the test processes.
@@ -28,10 +29,10 @@ demo: $(DEMO_READY)
 	$(BIN)/ganiqa demo --out $(OUT)
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) -q --durations=20 -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q --durations=20 -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest -n $(JOBS) -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
 
 lint: $(DEV_READY)
 	$(BIN)/ruff format --check .

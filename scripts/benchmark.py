@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -200,13 +201,37 @@ def say(value: dict) -> None:
     print(json.dumps(value), flush=True)
 
 
+def start_child(
+    arguments: list[str], environment: Mapping[str, str]
+) -> subprocess.Popen:
+    """Starts a script as a child that is asked by lines."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
 def ask(child: subprocess.Popen, line: str | None) -> dict:
     """Sends a line, if any, and reads the JSON line that comes back."""
     assert child.stdin is not None and child.stdout is not None
     if line is not None:
         child.stdin.write(line + "\n")
         child.stdin.flush()
-    return json.loads(child.stdout.readline())
+    answer = child.stdout.readline()
+    if not answer:  # it has said why on standard error
+        raise SystemExit(f"A process that is timed has ended: {child.args}")
+    return json.loads(answer)
+
+
+def end_child(child: subprocess.Popen) -> None:
+    """Lets a child end, and waits until it has."""
+    assert child.stdin is not None and child.stdout is not None
+    child.stdin.close()
+    child.wait()
+    child.stdout.close()
 
 
 def run(options: Options, purpose: str) -> None:
@@ -216,12 +241,8 @@ def run(options: Options, purpose: str) -> None:
     shared += ["--batches", *map(str, options.batches)]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     children = {
-        setting: subprocess.Popen(
-            [sys.executable, __file__, *shared, "--child", f"{setting}:{purpose}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
+        setting: start_child(
+            [__file__, *shared, "--child", f"{setting}:{purpose}"], environment
         )
         for setting in SETTINGS
     }
@@ -241,9 +262,7 @@ def run(options: Options, purpose: str) -> None:
             f"{default / flags:6.2f}"
         )
     for child in children.values():
-        assert child.stdin is not None
-        child.stdin.close()
-        child.wait()
+        end_child(child)
 
 
 def main() -> None:

@@ -3,40 +3,62 @@
     python scripts/benchmark_data.py --agiqa3k data/agiqa3k --sr4kiqa data/sr4kiqa
 
 All decode, resize, crop and stack the same boxes of the same pictures to batches of
-float32 in [0, 1]; the first batches are compared to the bit before anything is timed.
-The others are written as their users would: Pillow in two worker processes of torch,
-Pillow in two threads of grain. Each lives in a process of its own and keeps no decoded
-picture; the parent asks them in turn, one pass at a time, in changing order, so that
-drift of the machine falls on all alike. Printed: the median of pictures per second,
-the median ratio of ours to it with its range over the rounds, and the memory that the
-process and its children hold at the end of a pass.
+float32 in [0, 1]; before anything is timed, every batch of a pass is compared to the
+bit. The others are written as their users would: Pillow in two worker processes of
+torch, Pillow in two threads of grain. Each lives in a process of its own and keeps no
+decoded picture; the parent asks them in turn, one pass at a time, in an order that
+changes from round to round, so that drift of the machine falls on all alike. A pass is
+timed from one batch in its midst to another, with as much work under way at both.
 
-The others are not dependencies: `pip install grain torch` (the CPU build of torch is
-enough). One that is missing is left out, and said to be. Memory needs Linux.
+Printed: the median of pictures per second; ours as a multiple of it, the median over
+the rounds and its range; and the most memory that the process and its children held in
+a pass that was not timed. Memory is known on Linux alone.
+
+The others are the extra `bench` (of torch, the build for CPUs is enough). One that is
+not installed has a row that says so.
+
+How long training waits for its pictures is in the metrics of a run, such as
+
+    ganiqa distill configs/distill_agiqa3k.py --workdir runs/waits --steps 40 \\
+        --loop.log-every 5 --data.cache off
+    python scripts/benchmark_data.py --waits runs/waits
 """
 
 import hashlib
-import importlib
 import importlib.util
-import json
 import os
 import random
 import statistics
-import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from subprocess import Popen
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import tyro
-from PIL import Image
+from benchmark import ask, end_child, say, start_child
+from data_contenders import (
+    AHEAD,
+    Batches,
+    Drawn,
+    mixture_of,
+    of_grain,
+    of_ours,
+    of_torch,
+)
+
+from ganiqa_jax.errors import GanIqaError, InputError
 
 OURS = "ganiqa_jax"
 CONTENDERS = {OURS: "tensorflow", "torch": "torch", "grain": "grain"}
-CHECKED = 2  # batches of a pass that are compared to the bit
+"""What is timed, and the library without which it is left out."""
+
+SAMPLED_EVERY = 0.1  # seconds between two looks at the memory
 
 
 @dataclass(frozen=True)
@@ -46,234 +68,229 @@ class Options:
     Attributes:
       agiqa3k: folder of AGIQA-3K; its pictures are resized to 320 pixels.
       sr4kiqa: folder of SR4KIQA; its pairs are cut as they are.
-      rounds: passes of each.
-      steps: batches in a pass.
-      rows: pictures, or pairs, in a batch.
+      rounds: timed passes of each.
+      steps: batches of a pass that are timed, a multiple of `workers`.
+      rows: pictures of AGIQA-3K in a batch.
+      pairs: pairs of SR4KIQA in a batch.
       crop: side of a crop, pixels.
       workers: processes of torch, threads of grain and of ours.
+      waits: a run directory, of which is told how long it waited for pictures;
+        nothing is timed then.
       child: used by the parent: the contender and the data of one process.
     """
 
     agiqa3k: Path = Path("data/agiqa3k")
     sr4kiqa: Path = Path("data/sr4kiqa")
     rounds: int = 7
-    steps: int = 20
+    steps: int = 16
     rows: int = 24
+    pairs: int = 4
     crop: int = 224
     workers: int = 2
+    waits: Path | None = None
     child: Annotated[str, tyro.conf.arg(help="used by the parent process")] = ""
 
+    @property
+    def untimed(self) -> int:
+        """Batches before those that are timed, and after them."""
+        return AHEAD * self.workers
 
-@dataclass(frozen=True)
-class Box:
-    """A crop: one picture or a pair, the shorter side after resizing, the place."""
-
-    files: tuple[Path, ...]
-    short_side: int
-    across: float
-    down: float
-    crop: int
-
-
-Batches = Iterator[tuple[np.ndarray, np.ndarray]]
-Pass = Callable[[], Batches]
-"""Starts a pass of batches: [B, S, S, 3] pictures, and as many references or none."""
+    def drawn(self, data: str) -> Drawn:
+        """What the batches of a pass over a data set are."""
+        root, short_side, rows = {
+            "agiqa3k": (self.agiqa3k, 320, self.rows),
+            "sr4kiqa": (self.sr4kiqa, 0, self.pairs),
+        }[data]
+        batches = self.steps + 2 * self.untimed
+        return Drawn(data, root, short_side, rows, self.crop, batches, self.workers)
 
 
-def boxes(options: Options, data: str) -> list[list[Box]]:
-    """The rows of every batch of a pass, as training would draw them."""
-    mixture = mixture_of(options, data)
-    source = mixture.sources[0]
-
-    def box(row) -> Box:
-        pair = (row.record.distorted, row.record.reference)
-        files = pair if source.has_references else pair[:1]
-        return Box(files, source.short_side, row.across, row.down, options.crop)
-
-    from ganiqa_jax.data.mixture import plan
-
-    return [[box(row) for row in plan(mixture, step)] for step in range(options.steps)]
-
-
-def mixture_of(options: Options, data: str):
-    """One source of all records of a data set."""
-    from ganiqa_jax.data.catalog import READERS
-    from ganiqa_jax.data.mixture import Mixture, SourceData
-
-    if data == "agiqa3k":
-        records = tuple(READERS[data](options.agiqa3k))
-        source = SourceData(records, "pictures", options.rows, short_side=320)
-    else:
-        records = tuple(READERS[data](options.sr4kiqa))
-        source = SourceData(records, "labelled_pairs", options.rows)
-    return Mixture((source,), crop=options.crop, seed=0, cache="off")
-
-
-def ours(options: Options, data: str) -> Pass:
-    """Passes of `ganiqa_jax.data.pipeline`."""
-    from ganiqa_jax.data.pipeline import batches
-
-    mixture = mixture_of(options, data)
-
-    def start() -> Batches:
-        feed = batches(mixture, steps=options.steps, threads=options.workers)
-        for batch in feed:
-            yield np.asarray(batch.distorted), np.asarray(batch.reference)
-
-    return start
-
-
-def cut(box: Box) -> np.ndarray:
-    """What a user's own data set class does: Pillow to a float32 array."""
-    crops = []
-    for file in box.files:
-        image = Image.open(file).convert("RGB")
-        short = min(image.size)
-        if box.short_side not in (0, short):
-            width, height = (
-                max(box.short_side, round(side * box.short_side / short))
-                for side in image.size
-            )
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
-        left = int(box.across * (image.width - box.crop + 1))
-        top = int(box.down * (image.height - box.crop + 1))
-        image = image.crop((left, top, left + box.crop, top + box.crop))
-        crops.append(np.asarray(image))
-    return np.divide(np.stack(crops), np.float32(255), dtype=np.float32)
-
-
-def of_torch(options: Options, data: str) -> Pass:
-    """Passes of a DataLoader whose worker processes live on from pass to pass."""
-    torch = importlib.import_module("torch")  # not a dependency
-    rows = [box for batch in boxes(options, data) for box in batch]
-
-    class Crops:
-        def __len__(self) -> int:
-            return len(rows)
-
-        def __getitem__(self, number: int):
-            return torch.from_numpy(cut(rows[number]))
-
-    loader = torch.utils.data.DataLoader(
-        Crops(),
-        batch_size=options.rows,
-        num_workers=options.workers,
-        persistent_workers=True,
-    )
-
-    def start() -> Batches:
-        for batch in loader:
-            yield apart(batch.numpy())
-
-    return start
-
-
-def of_grain(options: Options, data: str) -> Pass:
-    """Passes of a MapDataset that is read by threads."""
-    grain = importlib.import_module("grain")
-    rows = [box for batch in boxes(options, data) for box in batch]
-    dataset = (
-        grain.MapDataset.source(rows)
-        .map(cut)
-        .to_iter_dataset(grain.ReadOptions(num_threads=options.workers))
-        .batch(options.rows)
-    )
-
-    def start() -> Batches:
-        for batch in dataset:
-            yield apart(batch)
-
-    return start
-
-
-def apart(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[B, 1 or 2, S, S, 3] to pictures and references, without a copy."""
-    return batch[:, 0], batch[:, 1:].reshape(-1, *batch.shape[2:])
-
-
-START = {OURS: ours, "torch": of_torch, "grain": of_grain}
+START = {OURS: of_ours, "torch": of_torch, "grain": of_grain}
 
 
 def serve(options: Options) -> None:
-    """Child: makes a pass for each line of input."""
+    """Child: a pass for each line: `time`, `digests`, or `keep NUMBER FILE`."""
     name, data = options.child.split(":")
-    start = START[name](options, data)
-    for _ in sys.stdin:
-        begin, pictures, first = time.perf_counter(), 0, []
-        for distorted, reference in start():
+    start = START[name](options.drawn(data))
+    for line in sys.stdin:
+        purpose, *rest = line.rstrip("\n").split(" ", 2)
+        if purpose == "time":
+            say({"rate": rate(start(), options)})
+        elif purpose == "digests":
+            say({"digests": [digest(*batch) for batch in start()]})
+        else:
+            number, file = rest
+            kept = [b for n, b in enumerate(start()) if n == int(number)]
+            np.save(file, np.concatenate(kept[0]))
+            say({})
+
+
+def rate(batches: Batches, options: Options) -> float:
+    """Pictures per second from one batch of a pass to another, both in its midst.
+
+    What is made ahead is not counted as work of no time: when the first is given out
+    as much is under way as when the last one is.
+    """
+    first, last = options.untimed - 1, options.untimed + options.steps - 1
+    times, pictures = {}, 0
+    for number, (distorted, reference) in enumerate(batches):
+        times[number] = time.perf_counter()
+        if first < number <= last:
             pictures += len(distorted) + len(reference)
-            if len(first) < CHECKED:
-                first.append(distorted.tobytes() + reference.tobytes())
-        took = time.perf_counter() - begin
-        digest = hashlib.sha256(b"".join(first))
-        answer = {
-            "rate": pictures / took,
-            "digest": digest.hexdigest(),
-            "memory": memory(os.getpid()),
-        }
-        print(json.dumps(answer), flush=True)
+    return pictures / (times[last] - times[first])
+
+
+def digest(distorted: np.ndarray, reference: np.ndarray) -> str:
+    """Differs for batches that differ in a bit, a shape or a type."""
+    known = hashlib.sha256()
+    for array in (distorted, reference):
+        known.update(f"{array.dtype} {array.shape}".encode())
+        known.update(np.ascontiguousarray(array).data)
+    return known.hexdigest()
 
 
 def memory(process: int) -> float:
-    """MiB that a process and its children hold; shared pages count once in all."""
+    """MiB that a process and its children hold; pages that they share count once.
+
+    0 for a process that has ended, and where there is no /proc as Linux has it.
+    """
     folder = Path(f"/proc/{process}")
     try:
         lines = (folder / "smaps_rollup").read_text().splitlines()
-        children = (folder / f"task/{process}/children").read_text().split()
-    except OSError:  # not Linux, or the process has just ended
-        return float("nan")
+        children = [
+            int(child)
+            for thread in folder.glob("task/*/children")
+            for child in thread.read_text().split()
+        ]
+    except OSError:
+        return 0.0
     own = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return own / 1024 + sum(memory(int(child)) for child in children)
+    return own / 1024 + sum(memory(child) for child in children)
 
 
-def ask(child: subprocess.Popen) -> dict:
-    """One pass of a child."""
-    assert child.stdin is not None and child.stdout is not None
-    child.stdin.write("pass\n")
-    child.stdin.flush()
-    line = child.stdout.readline()
-    if not line:
-        raise SystemExit(f"A contender ended: {child.args}")
-    return json.loads(line)
+def watched(process: int, call: Callable[[], dict]) -> tuple[dict, float]:
+    """What a call gives, and the most memory of a process meanwhile, MiB."""
+    seen, done = [memory(process)], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(SAMPLED_EVERY):
+            seen.append(memory(process))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        answer = call()
+        return answer, max(*seen, memory(process))
+    finally:
+        done.set()
+        watcher.join()
 
 
-def run(options: Options, data: str, names: list[str]) -> None:
-    """Parent: asks all in turn and prints the medians."""
+class Row(NamedTuple):
+    """A line of the table: medians over the rounds, the least and the largest ratio."""
+
+    rate: float
+    ratio: float
+    least: float
+    largest: float
+
+
+def summary(rates: Mapping[str, Sequence[float]]) -> dict[str, Row]:
+    """Of each contender's rates, a number for each round; ratios are ours to it."""
+    rows = {}
+    for name, own in rates.items():
+        ratios = [ours / other for ours, other in zip(rates[OURS], own, strict=True)]
+        middle = statistics.median(ratios)
+        rows[name] = Row(statistics.median(own), middle, min(ratios), max(ratios))
+    return rows
+
+
+def difference(children: Mapping[str, Popen], digests: Mapping[str, list[str]]) -> str:
+    """How the batches of the contenders compare with ours."""
+    said = []
+    for name, own in digests.items():
+        pairs = zip(own, digests[OURS], strict=True)
+        numbers = [n for n, (one, other) in enumerate(pairs) if one != other]
+        if not numbers:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / f"{number}.npy" for number in range(2)]
+            for child, file in zip((OURS, name), files, strict=True):
+                ask(children[child], f"keep {numbers[0]} {file}")
+            left, right = (np.load(file) for file in files)
+        how = f"shapes {left.shape} and {right.shape}"
+        if left.shape == right.shape:
+            how = f"by up to {np.abs(left - right).max():.3g} in batch {numbers[0]}"
+        said.append(f"{name} differs in {len(numbers)} of {len(own)} batches, {how}")
+    equal = f"all {len(digests[OURS])} batches of a pass are equal to the bit"
+    return "; ".join(said) or equal
+
+
+def run(options: Options, data: str) -> None:
+    """Parent: compares the batches of all, asks them in turn, prints the table."""
     shared = [f"--agiqa3k={options.agiqa3k}", f"--sr4kiqa={options.sr4kiqa}"]
-    for name in ("steps", "rows", "crop", "workers"):
-        shared += [f"--{name}", str(getattr(options, name))]
+    for field in ("steps", "rows", "pairs", "crop", "workers"):
+        shared += [f"--{field}", str(getattr(options, field))]
     children = {
-        name: subprocess.Popen(
-            [sys.executable, __file__, *shared, "--child", f"{name}:{data}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in names
+        name: start_child([__file__, *shared, "--child", f"{name}:{data}"], os.environ)
+        for name, library in CONTENDERS.items()
+        if importlib.util.find_spec(library)
     }
-    first = {name: ask(child)["digest"] for name, child in children.items()}
-    differing = [name for name in names if first[name] != first[OURS]]
-    if differing:
-        raise SystemExit(f"Pixels of {', '.join(differing)} differ on {data}.")
-    seen: dict[str, list[dict]] = {name: [] for name in names}
+    digests, most = {}, {}
+    for name, child in children.items():
+        answer, most[name] = watched(child.pid, lambda c=child: ask(c, "digests"))
+        digests[name] = answer["digests"]
+    print(f"\n{data}: {difference(children, digests)}")
+    rates: dict[str, list[float]] = {name: [] for name in children}
     for turn in range(options.rounds):
-        for name in random.Random(turn).sample(names, len(names)):
-            seen[name].append(ask(children[name]))
-    print(f"\n{data}: the same pixels from all")
-    print(f"{'':12s} {'pictures/s':>10s} {'ours is':>8s} {'range':>14s} {'MiB':>7s}")
-    for name in names:
-        rates, base = ([one["rate"] for one in seen[n]] for n in (name, OURS))
-        ratios = [b / r for b, r in zip(base, rates, strict=True)]
-        span = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(
-            f"{name:12s} {statistics.median(rates):10.1f} "
-            f"{statistics.median(ratios):8.2f} {span:>14s} "
-            f"{max(one['memory'] for one in seen[name]):7.0f}"
-        )
+        for name in random.Random(turn).sample(list(children), len(children)):
+            rates[name].append(ask(children[name], "time")["rate"])
     for child in children.values():
-        assert child.stdin is not None
-        child.stdin.close()
-        child.wait()
+        end_child(child)
+    print(*table(rates, most), sep="\n")
+
+
+def table(
+    rates: Mapping[str, Sequence[float]], most: Mapping[str, float]
+) -> Iterator[str]:
+    """Lines that say how fast each was, of those that are installed."""
+    yield f"{'':12s} {'pictures/s':>10s} {'ours is':>8s} {'range':>14s} {'MiB':>7s}"
+    rows = summary(rates)
+    for name in CONTENDERS:
+        if name not in rows:
+            yield f"{name:12s} not installed: pip install 'ganiqa-jax[bench]'"
+            continue
+        row = rows[name]
+        span = f"{row.least:.2f} to {row.largest:.2f}"
+        held = f"{most[name]:.0f}" if most[name] else "?"
+        yield f"{name:12s} {row.rate:10.1f} {row.ratio:8.2f} {span:>14s} {held:>7s}"
+
+
+def waits(workdir: Path) -> str:
+    """The share of its time that a run waited for pictures; the first row compiles.
+
+    Raises:
+      InputError: if its metrics are not there, or do not say.
+    """
+    from ganiqa_jax.rundir import read_metrics
+
+    rows = read_metrics(workdir)
+    spans = list(zip(rows[1:], rows, strict=False))
+    if not spans or any("data_wait" not in row for row, _ in spans):
+        raise InputError(
+            f"{workdir} does not say how long it waited: it has fewer than two rows of "
+            "metrics or was trained by an earlier version. Train 40 steps anew."
+        )
+    steps = [row["step"] - before["step"] for row, before in spans]
+    seconds = [
+        n / row["steps_per_second"] for n, (row, _) in zip(steps, spans, strict=True)
+    ]
+    waited = [s * row["data_wait"] for s, (row, _) in zip(seconds, spans, strict=True)]
+    return (
+        f"{workdir}: waits for pictures {sum(waited) / sum(seconds):.1%} of "
+        f"{sum(steps)} steps, {1000 * sum(waited) / sum(steps):.1f} of "
+        f"{1000 * sum(seconds) / sum(steps):.1f} ms a step"
+    )
 
 
 def main() -> None:
@@ -281,12 +298,20 @@ def main() -> None:
     if options.child:
         serve(options)
         return
-    names = [n for n, module in CONTENDERS.items() if importlib.util.find_spec(module)]
-    for name in CONTENDERS.keys() - set(names):
-        print(f"{name} is not installed and left out: pip install {name}")
-    print(f"{os.cpu_count()} cores, {options.workers} workers, {options.rows} rows")
+    try:
+        if options.waits is not None:
+            print(waits(options.waits))
+            return
+        if options.steps < 1 or options.steps % options.workers:
+            raise InputError(f"{options.steps=} must be a multiple of --workers.")
+        for data in ("agiqa3k", "sr4kiqa"):
+            mixture_of(options.drawn(data))  # so that what is missing is said at once
+    except GanIqaError as error:
+        sys.exit(f"benchmark_data: {error}")
+    rows = f"{options.rows} pictures or {options.pairs} pairs in a batch"
+    print(f"{os.cpu_count()} cores, {options.workers} workers, {rows}")
     for data in ("agiqa3k", "sr4kiqa"):
-        run(options, data, names)
+        run(options, data)
 
 
 if __name__ == "__main__":

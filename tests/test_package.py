@@ -67,7 +67,7 @@ def test_licence_is_apache_2(project):
 def test_constraints_hold_every_direct_dependency_and_fit_its_bounds(
     project, constraints
 ):
-    for requirement in requirements(project, "demo", "tensorboard", "dev"):
+    for requirement in requirements(project, "bench", "demo", "tensorboard", "dev"):
         pinned = constraints.get(canonicalize_name(requirement.name))
         assert pinned is not None, f"constraints.txt lacks {requirement.name}"
         assert requirement.specifier.contains(pinned), f"{requirement}: {pinned}"

@@ -173,6 +173,7 @@ def test_killed_run_resumes_bit_for_bit(pairs, teacher_run, tmp_path):
     assert losses(workdir) == losses(teacher_run)
 
 
+@pytest.mark.slow
 def test_interrupted_distillation_resumes_bit_for_bit(
     pairs, teacher_run, trunk_file, tmp_path, monkeypatch
 ):

@@ -353,8 +353,9 @@ def _to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, alpha)
         image = Image.alpha_composite(ground, image.convert("RGBA"))
-    # Converting what is RGB already would copy it.
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    if image.mode != "RGB":  # converting would copy it
+        image = image.convert("RGB")
+    return np.asarray(image)
 
 
 def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
