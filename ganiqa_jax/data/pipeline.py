@@ -239,7 +239,7 @@ def _picture_dataset(
         for slot in sorted({*share.rows, *share.references})
     ]
     pictures = len(share.rows) + len(share.references)
-    # Of our own: tensorflow's parallel map takes rows one by one, and copies each thrice.
+    # Rows that tensorflow read one by one would each be copied three times.
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
 
     def read_row(step: int, slot: int, own: list[bool]) -> list[np.ndarray]:
@@ -264,7 +264,7 @@ def _picture_dataset(
         stacked.set_shape([pictures, crop, crop, 3])
         return stacked
 
-    # Two at a time: the first rows of a batch are read beside the last of the one before.
+    # Two at a time: first rows of a batch are read beside the last of the one before.
     dataset = tf.data.Dataset.range(steps.start, steps.stop)
     dataset = dataset.map(read, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()

@@ -152,7 +152,7 @@ def _read_regular(path: Path, max_bytes: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise _too_many_bytes(path, size, max_bytes)
-        return file.read(max_bytes + 1)
+        return file.read(size)  # a larger number would claim as much memory
 
 
 def _too_many_bytes(path: Path, size: int, most: int) -> DecodeError:
