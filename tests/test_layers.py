@@ -62,6 +62,7 @@ ROWS = {
         "data.picture_cache",
         "data.sources",
         "scoring",
+        "scoring.cropping",
         "scoring.decode",
     ),
     2: (

@@ -24,8 +24,8 @@ from ganiqa_jax.data.mixture import (
     planned_row,
     row_in_order,
 )
-from ganiqa_jax.data.picture_cache import DiskCache, MemoryCache, Opener
-from ganiqa_jax.data.reading import open_picture, read_row
+from ganiqa_jax.data.picture_cache import DiskCache, MemoryCache
+from ganiqa_jax.data.reading import Opener, open_picture, open_whole, read_row
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.types import Batch
 
@@ -167,10 +167,10 @@ def _opener(mixture: Mixture) -> Opener:
     if mixture.cache == "off":
         return open_picture
     if mixture.cache == "memory":
-        return MemoryCache(open_picture, mixture.cache_bytes).open
+        return MemoryCache(open_whole, mixture.cache_bytes).open
     if mixture.cache_dir is None:
         raise InputError("The cache 'disk' needs a folder, data.cache_dir.")
-    return DiskCache(open_picture, mixture.cache_dir, mixture.cache_bytes).open
+    return DiskCache(open_whole, mixture.cache_dir, mixture.cache_bytes).open
 
 
 def _picture_dataset(
