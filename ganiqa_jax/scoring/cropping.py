@@ -85,9 +85,8 @@ def cut_resized(
         return np.asarray(image.crop((left, top, left + side, top + side)))
     rows = _grid_around(image.height, sides[0], top, top + side)
     columns = _grid_around(image.width, sides[1], left, left + side)
-    above = 0
-    if 2 * len(rows.read) < image.height:  # else copying costs more than it saves
-        above = rows.read.start
+    above = rows.read.start
+    if len(rows.read) < image.height:
         image = image.crop((0, above, image.width, rows.read.stop))
     wide = image.resize(
         (len(columns.new), image.height),
