@@ -194,5 +194,5 @@ def test_facts_agree_with_each_other(name):
 
 
 def test_every_public_data_set_has_a_case():
-    others = {"agiqa3k", "pristine", "sr4kiqa", "synthetic"}  # these have tests of their own
+    others = {"agiqa3k", "pristine", "sr4kiqa", "synthetic"}  # tested by themselves
     assert {case.name for case in CASES.values()} | others == set(catalog.READERS)
