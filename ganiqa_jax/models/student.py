@@ -24,11 +24,15 @@ from ganiqa_jax.models.quality import (
     MomentBranch,
     QualityHead,
     average_pool,
+    local_moments_of,
     moments_of,
 )
 from ganiqa_jax.types import NetworkOutput
 
 NECK_LEVEL = 1  # the tap at 1/16
+
+LOCAL_SHARE = 0.25
+"""Of a picture's side: what a cell of the quality map looks at around itself."""
 
 
 class Student(nn.Module):
@@ -50,6 +54,7 @@ class Student(nn.Module):
         *,
         train: bool = False,
         noise: NoiseConfig | None = None,
+        local: bool = False,
     ) -> NetworkOutput:
         """z of each picture, higher is better.
 
@@ -57,6 +62,8 @@ class Student(nn.Module):
           distorted: in [0, 1].
           train: dropout (rng `dropout`), batch statistics of the batch, and noise.
           noise: what disturbs the network in training (rng `noise`); None nothing.
+          local: also give the feature `quality` [B, n, m]: z of what is around each
+            cell of the picture, shifted so that its mean is z.
 
         Raises:
           InputError: if the pictures are too small for the trunk.
@@ -88,6 +95,7 @@ class Student(nn.Module):
             "decoded": decoded,
             "pooled": average_pool(decoded),
         }
+        branch = None
         if config.semantic:
             features["moments"] = moments_of(taps)
             branch = MomentBranch(
@@ -103,6 +111,17 @@ class Student(nn.Module):
             config.width, config.bins, config.dropout, dtype, name="head"
         )
         z, logits = head(jnp.concatenate(seen, axis=-1), train=train)
+        if local:
+            around = decoded.astype(jnp.float32)
+            if branch is not None:
+                _, n, m, _ = decoded.shape
+                moments = local_moments_of(taps, (n, m), LOCAL_SHARE)
+                of_cells = branch(_cells(moments), train=train)
+                of_cells = of_cells.reshape(-1, n, m, of_cells.shape[-1])
+                around = jnp.concatenate([around, of_cells], axis=-1)
+            quality = head(_cells(around), train=train)[0].reshape(around.shape[:3])
+            mean = quality.mean(axis=(1, 2), keepdims=True)
+            features["quality"] = quality - mean + z[:, None, None]
         return NetworkOutput(z, logits, features)
 
     def _neck(self, taps: list[Array], *, train: bool) -> Float[Array, "B n m D"]:
@@ -127,6 +146,10 @@ class Student(nn.Module):
             unit = DepthwiseSeparableConv(dtype=dtype, name=f"{name}_dsc_{i}")
             h = unit(h, train=train)
         return h
+
+
+def _cells(x: Float[Array, "B n m C"]) -> Float[Array, "B*n*m C"]:
+    return x.reshape(-1, x.shape[-1])
 
 
 def coarsest(taps: Sequence[Array]) -> list[Array]:
