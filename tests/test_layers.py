@@ -64,6 +64,7 @@ ROWS = {
         "scoring",
         "scoring.cropping",
         "scoring.decode",
+        "scoring.maps",
     ),
     2: (
         "steps",
