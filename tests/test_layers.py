@@ -65,6 +65,7 @@ ROWS = {
         "checkpoint",
         "release",
         "convert",
+        "convert.*",
         "rundir",
         "arrays",
         "scoring",
