@@ -78,6 +78,13 @@ class TeacherConfig:
       bins: score bins of the soft-label head; 0 leaves that head out.
       jnd: the input layer.
       dtype: compute type; parameters, softmax, norms and losses stay float32.
+      difference: what is subtracted: projected `maps`, where a bias cancels, or
+        `taps` of the backbone, whose difference is projected like the reference.
+      projection: whether difference and reference share theirs; `separate` is for
+        taps.
+      transformer: encoder and decoder: `conformer` blocks, or those of `iqt`.
+      head_width: hidden units of the score head; 0 takes D.
+      head_bias: the score head has biases.
     """
 
     backbone: Backbone = "inception_resnet_v2"
@@ -100,9 +107,19 @@ class TeacherConfig:
     bins: int = 10
     jnd: JndConfig = JndConfig()
     dtype: ComputeDtype = "float32"
+    difference: Literal["maps", "taps"] = "maps"
+    projection: Literal["shared", "separate"] = "shared"
+    transformer: Literal["conformer", "iqt"] = "conformer"
+    head_width: int = 0
+    head_bias: bool = True
 
     def __post_init__(self) -> None:
         _check_network(self)
+        require(self.head_width >= 0, "head_width must not be negative")
+        require(
+            self.projection == "shared" or self.difference == "taps",
+            "projection='separate' needs difference='taps'",
+        )
         require(
             not (self.semantic and self.taps == "single"),
             "semantic=True needs taps='multi': the branch reads the deepest level",
@@ -118,8 +135,17 @@ class TeacherConfig:
             semantic=False,
             bins=0,
             jnd=JndConfig(strength=0.0),
+            difference="taps",
         )
         return dataclasses.replace(predecessor, **overrides)
+
+    @classmethod
+    def iqt(cls, **overrides: Any) -> "TeacherConfig":
+        """The predecessor's predecessor: IQT, Cheon et al. 2021, arXiv:2104.14730."""
+        plain = cls.iqa_conformer(
+            expansion=8, projection="separate", transformer="iqt", head_bias=False
+        )
+        return dataclasses.replace(plain, **overrides)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,16 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from ganiqa_jax import __version__
-from ganiqa_jax.cli import data, demo, evaluate, score, synthesize, train
+from ganiqa_jax.cli import (
+    convert,
+    data,
+    demo,
+    evaluate,
+    parity,
+    score,
+    synthesize,
+    train,
+)
 from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
@@ -28,6 +37,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
     "eval": evaluate.evaluate,
+    "convert": convert.convert,
+    "parity": parity.parity,
     "data": data.data,
     "demo": demo.demo,
     "synthesize": synthesize.synthesize,

@@ -229,9 +229,8 @@ def _fits(link: Link, values: np.ndarray, backbone: str) -> bool:
     """Whether a link's layout can be applied; shapes are compared afterwards."""
     hollow = np.broadcast_to(np.float32(0), whole_shapes(backbone)[link.ours])
     theirs = link.layout.to_theirs(hollow).shape
-    return len(theirs) == values.ndim and (
-        link.layout.name != "reshaped" or theirs == values.shape
-    )
+    moved = link.layout.name in ("reshaped", "corner")
+    return theirs == values.shape if moved else len(theirs) == values.ndim
 
 
 _OURS = Naming(namings.same_name, CLASSIFIER)

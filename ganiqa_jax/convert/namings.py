@@ -8,6 +8,8 @@ of Keras. A rule gets a name and a shape of ours and gives the link to theirs.
 import re
 from collections.abc import Callable
 
+import numpy as np
+
 from ganiqa_jax.convert.links import SAME, Layout, Link, kernel, reshaped
 
 Rule = Callable[[str, tuple[int, ...]], Link]
@@ -62,6 +64,9 @@ _INCEPTION_V3_BRANCHES = {
 }
 _UNNUMBERED = ("branch1x1", "branch_pool")
 _MOBILENET_STAGES = (1, 2, 2, 6, 2)
+
+M0_LAST_SIDE = 4
+"""Cells a side of the last map of EfficientViT-M0 at 224 pixels, its only size."""
 
 
 def same_name(name: str, shape: tuple[int, ...]) -> Link:
@@ -165,6 +170,8 @@ def torch_efficientvit(name: str, shape: tuple[int, ...]) -> Link:
         place = re.sub(pattern, to, place)
     if place.endswith("attention_biases"):
         groups, side, _ = shape
+        if name.startswith("stage_3"):
+            return Link(name, place, _corner(groups, side, M0_LAST_SIDE))
         return Link(name, place, reshaped(shape, (groups, side * side)))
     place, _, leaf = place.rpartition("/")
     # In attention, the norm stands beside its convolution and not below a unit.
@@ -174,6 +181,16 @@ def torch_efficientvit(name: str, shape: tuple[int, ...]) -> Link:
         place += "/conv"
     place = place.replace("/norm", ".bn").replace("/conv", ".conv")
     return _link(name, f"{place}.{TORCH_LEAVES.get(leaf, leaf)}", shape)
+
+
+def _corner(groups: int, side: int, known: int) -> Layout:
+    """A table of position biases of which their map needs no more than a corner."""
+    missing = ((0, 0), (0, side - known), (0, side - known))
+    return Layout(
+        "corner",
+        lambda a: np.pad(a.reshape(groups, known, known), missing),
+        lambda a: np.reshape(a[:, :known, :known], (groups, known * known)),
+    )
 
 
 def _link(ours: str, theirs: str, shape: tuple[int, ...]) -> Link:
