@@ -1,8 +1,8 @@
 """`ganiqa`: the command line. One module a group of commands, assembled here.
 
 Exit status: 0 done, 1 an error of ours (with its traceback), 2 a setting, path or
-data that cannot be used, 3 finished but some inputs failed, 5 damaged data or
-checkpoint, 130 interrupted, with what was done so far kept.
+data that cannot be used, 3 finished but some inputs failed, 4 a check that does not
+hold, 5 damaged data or checkpoint, 130 interrupted, with what was done so far kept.
 """
 
 import inspect

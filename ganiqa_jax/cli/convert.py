@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 
 def convert(
-    source: Path,
-    out: Path,
+    source: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
     arch: str = "auto",
     to: Literal["ours", "torch"] = "ours",
     backbone_weights: Path | None = None,

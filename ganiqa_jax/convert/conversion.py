@@ -144,7 +144,10 @@ def _from_model(source: Path, model: LoadedModel, arch: str) -> Conversion:
     if arch == "own":
         links, metadata = own.own_links(model.variables), {CARD: _text(model.card)}
     elif arch in PREDECESSORS:
-        links, metadata = PREDECESSORS[arch].links(shapes(arrays), model.card.config), {}
+        links, metadata = (
+            PREDECESSORS[arch].links(shapes(arrays), model.card.config),
+            {},
+        )
     else:
         raise InputError(f"{source} is a whole model; {arch} is a backbone alone.")
 

@@ -133,7 +133,7 @@ def _read_safetensors(path: Path) -> tuple[Arrays, dict[str, str]]:
 
 def _read_torch(path: Path) -> Arrays:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
             f"Reading {path.name} needs PyTorch: pip install 'ganiqa-jax[torch]', or "

@@ -72,4 +72,3 @@ def unfold_norms(folded: Arrays) -> Arrays:
 def _rescaled(weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For pictures scaled as ours; exact because the first convolution pads nothing."""
     return weight * (256 / 255), bias + weight.sum(axis=(1, 2, 3)) / 255
-

@@ -40,9 +40,7 @@ PREFIX = "backbone/"
 MOS_MEAN, MOS_STD = 1448.9595, 121.5351
 """Of PIPAL's training part: what IQA-Conformer's score is in units of."""
 
-PIPAL = Scale(
-    "PIPAL Elo", 700.0, 2000.0, (MOS_MEAN - 700) / 1300, MOS_STD / 1300
-)
+PIPAL = Scale("PIPAL Elo", 700.0, 2000.0, (MOS_MEAN - 700) / 1300, MOS_STD / 1300)
 MIN_MAX = Scale("PIPAL rescaled to [0, 1]", 0.0, 1.0, 0.0, 1.0)
 
 Places = tuple[tuple[str, str], ...]
@@ -119,9 +117,7 @@ class Predecessor(NamedTuple):
             results={},
         )
 
-    def links(
-        self, ours: Shapes, config: TeacherConfig | StudentConfig
-    ) -> list[Link]:
+    def links(self, ours: Shapes, config: TeacherConfig | StudentConfig) -> list[Link]:
         """A link for every array of our teacher in its configuration.
 
         Raises:
@@ -250,8 +246,14 @@ _IQT = _placer(
         (r"^head/score$", "projection.2"),
         (r"^transformer/(encoder|decoder)_embedding$", r"transformer.\1.pos_embedding"),
         (r"^transformer/(encoder|decoder)_token$", r"transformer.\1.cls_token"),
-        (r"^transformer/encoder_(\d+)/norm$", r"transformer.encoder.layers.\1.layer_norm2"),
-        (r"^transformer/decoder_(\d+)/norm$", r"transformer.decoder.layers.\1.layer_norm3"),
+        (
+            r"^transformer/encoder_(\d+)/norm$",
+            r"transformer.encoder.layers.\1.layer_norm2",
+        ),
+        (
+            r"^transformer/decoder_(\d+)/norm$",
+            r"transformer.decoder.layers.\1.layer_norm3",
+        ),
         (r"^transformer/(encoder|decoder)_(\d+)/", r"transformer.\1.layers.\2."),
         (r"self_attention_norm$", "layer_norm1"),
         (r"cross_attention_norm$", "layer_norm2"),

@@ -50,9 +50,7 @@ class QualityTokenTransformer(nn.Module):
         reference: Float[Array, "B H W D"],
         *,
         train: bool,
-    ) -> tuple[
-        Float[Array, "B H W D"], Float[Array, "B H W D"], Float[Array, "B D"]
-    ]:
+    ) -> tuple[Float[Array, "B H W D"], Float[Array, "B H W D"], Float[Array, "B D"]]:
         """The encoded and the decoded map, and the decoded token in float32."""
         encoded = self._tokens(difference, "encoder", train=train)
         decoded = self._tokens(reference, "decoder", train=train)

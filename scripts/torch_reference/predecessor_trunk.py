@@ -4,8 +4,8 @@ The order matters: IQA-Conformer takes its backbone out of the flat list of modu
 Source: Szegedy et al., AAAI 2017, arXiv:1602.07261.
 """
 
-import torch
-from torch import Tensor, nn
+import torch  # pyright: ignore[reportMissingImports]
+from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
 UNITS_35 = (
     ((32, 1),),
@@ -26,9 +26,7 @@ class Unit(nn.Module):
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, padding, bias=False
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
         self.relu = nn.ReLU()
 

@@ -84,9 +84,7 @@ class MobileNetV1(nn.Module):
             raise InputError(
                 f"MobileNetV1 needs {MINIMUM_SIDE} pixels a side, not {x.shape[1:3]}."
             )
-        y = self._unit(
-            x * 2 - 1, 0, "conv1", self._wide(STEM), stride=2, train=train
-        )
+        y = self._unit(x * 2 - 1, 0, "conv1", self._wide(STEM), stride=2, train=train)
         maps = []
         shallow = self.taps == "single" and not self.classes
         last = TAPS[0] if shallow else len(BLOCKS)
