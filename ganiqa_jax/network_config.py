@@ -6,8 +6,14 @@ from typing import Any, Literal
 
 from ganiqa_jax.errors import InputError
 
-Backbone = Literal["inception_resnet_v2", "inception_v3", "mobilenet_v1"]
-Trunk = Literal["mobilenet_v1", "efficientvit"]
+Backbone = Literal[
+    "inception_resnet_v2",
+    "inception_v3",
+    "inception_v3_timm",
+    "mobilenet_v1",
+    "mobilenet_v1_100",
+]
+Trunk = Literal["mobilenet_v1", "mobilenet_v1_100", "efficientvit", "efficientvit_m0"]
 Attention = Literal["cga", "mhsa", "none"]
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -56,9 +62,10 @@ class TeacherConfig:
     """The full-reference network.
 
     Attributes:
-      backbone: the frozen feature extractor.
-      backbone_weights: path of its ImageNet weights (.npz); None leaves a seeded
-        random start.
+      backbone: the frozen feature extractor; `inception_v3_timm` and
+        `mobilenet_v1_100` are the networks of PyTorch's timm.
+      backbone_weights: path of its ImageNet weights, whatever names they have; None
+        leaves a seeded random start.
       taps: `multi` takes three resolutions (1/8, 1/16, 1/32), `single` the 1/8
         level alone (for Inception-ResNet-v2: mixed_5b and block35 2 to 10).
       fusion: how the projected levels join: learned weighted sum, or concat.
@@ -154,13 +161,14 @@ class StudentConfig:
 
     Attributes:
       trunk: the feature extractor; its pointwise and depthwise convolutions train.
-      trunk_weights: path of ImageNet weights of `mobilenet_v1` (.npz), whose
-        batch-norm statistics then stay fixed; None starts from random weights and
-        normalises by the batch.
+      trunk_weights: path of its ImageNet weights. Batch-norm statistics of
+        MobileNetV1 then stay fixed; None starts from random weights and normalises
+        by the batch. `efficientvit` is ours and has none; `efficientvit_m0` is the
+        published network, with maps half as fine.
       frozen_blocks: leading MobileNetV1 blocks that stay as loaded (the stem goes
         with them), which makes a step on CPU much cheaper.
       semantic: a branch on means and deviations of the trunk's channels, at all
-        levels (of `mobilenet_v1`: six maps).
+        levels (of MobileNetV1: six maps).
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 
@@ -188,6 +196,6 @@ class StudentConfig:
         _check_network(self)
         require(0 <= self.frozen_blocks <= 13, "frozen_blocks must be 0 to 13")
         require(
-            self.frozen_blocks == 0 or self.trunk == "mobilenet_v1",
+            self.frozen_blocks == 0 or self.trunk.startswith("mobilenet_v1"),
             "frozen_blocks needs trunk='mobilenet_v1'",
         )

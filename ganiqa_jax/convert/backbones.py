@@ -247,9 +247,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
     ),
     "inception_v3": Architecture(
-        "an .npz with names of the TensorFlow 2015 release, batch norm folded in, or "
-        "a PyTorch state dict under timm's names",
+        "an .npz with names of the TensorFlow 2015 release, batch norm folded in",
         InceptionV3(),
+        {"ours": _OURS},
+    ),
+    "inception_v3_timm": Architecture(
+        "a PyTorch state dict under timm's names",
+        InceptionV3(pool_counts_padding=True),
         {
             "ours": _OURS,
             "torch": Naming(

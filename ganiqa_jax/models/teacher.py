@@ -167,6 +167,10 @@ def _backbone(
     dtype = jnp.dtype(config.dtype)
     if config.backbone == "inception_resnet_v2":
         return InceptionResNetV2(taps=config.taps, dtype=dtype, name="backbone")
-    if config.backbone == "inception_v3":
-        return InceptionV3(taps=config.taps, dtype=dtype, name="backbone")
-    return MobileNetV1(frozen=True, taps=config.taps, dtype=dtype, name="backbone")
+    if config.backbone.startswith("inception_v3"):
+        timm = config.backbone == "inception_v3_timm"
+        return InceptionV3(
+            taps=config.taps, dtype=dtype, pool_counts_padding=timm, name="backbone"
+        )
+    build = MobileNetV1 if config.backbone == "mobilenet_v1" else MobileNetV1.timm
+    return build(frozen=True, taps=config.taps, dtype=dtype, name="backbone")
