@@ -27,7 +27,7 @@ from ganiqa_jax.convert.links import (
     to_ours,
     to_theirs,
 )
-from ganiqa_jax.convert.predecessors import PREDECESSORS, Predecessor
+from ganiqa_jax.convert.predecessors import PREDECESSORS, PREFIX, Predecessor
 from ganiqa_jax.errors import InputError, IntegrityError
 from ganiqa_jax.release import LoadedModel, ModelCard
 
@@ -140,22 +140,22 @@ def prepare(
 def _from_model(source: Path, model: LoadedModel, arch: str) -> Conversion:
     """A model of ours to a state dict: of our rule, or of a predecessor's names."""
     arch = "own" if arch == "auto" else arch
-    arrays = own.flat(model.variables)
+    arrays, metadata = own.flat(model.variables), {}
+    ours = shapes(arrays)
     if arch == "own":
         links, metadata = own.own_links(model.variables), {CARD: _text(model.card)}
     elif arch in PREDECESSORS:
-        links, metadata = (
-            PREDECESSORS[arch].links(shapes(arrays), model.card.config),
-            {},
-        )
+        links = PREDECESSORS[arch].links(ours, model.card.config)
+        # A backbone that came from a file of its own stays out of theirs.
+        links = [link for link in links if not link.theirs.startswith(PREFIX)]
     else:
         raise InputError(f"{source} is a whole model; {arch} is a backbone alone.")
 
     def write(out: Path) -> None:
         write_weights(out, to_theirs(links, arrays), metadata)
 
-    ours = shapes(arrays)
-    found = match(ours, {link.ours: ours[link.ours] for link in links})
+    wanted = {link.ours: ours[link.ours] for link in links}
+    found = match(ours, wanted, lambda name: name.startswith(PREFIX))
     return Conversion(arch, source, "ours", "torch", links, found, ours, write)
 
 

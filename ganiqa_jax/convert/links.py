@@ -155,7 +155,7 @@ def to_ours(links: Iterable[Link], theirs: Mapping[str, np.ndarray]) -> Arrays:
     }
 
 
-def to_theirs(links: Iterable[Link], ours: Mapping[str, np.ndarray]) -> Arrays:
+def to_theirs(links: Iterable[Link], ours: Mapping[str, Any]) -> Arrays:
     """Values of ours under their names, float32, in their layout."""
     return {
         link.theirs: np.ascontiguousarray(

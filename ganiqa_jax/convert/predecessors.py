@@ -7,6 +7,7 @@ the scores are read from those public definitions. Widths, depths and grids are 
 the shapes in the file; the number of heads, which no shape tells, is 4 in both.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -43,6 +44,19 @@ MOS_MEAN, MOS_STD = 1448.9595, 121.5351
 PIPAL = Scale("PIPAL Elo", 700.0, 2000.0, (MOS_MEAN - 700) / 1300, MOS_STD / 1300)
 MIN_MAX = Scale("PIPAL rescaled to [0, 1]", 0.0, 1.0, 0.0, 1.0)
 
+_FREE = (
+    "backbone_weights",
+    "width",
+    "heads",
+    "layers",
+    "expansion",
+    "dropout",
+    "embedding_grid",
+    "head_width",
+    "dtype",
+)
+"""Fields of a configuration in which the same network may differ."""
+
 Places = tuple[tuple[str, str], ...]
 
 
@@ -52,6 +66,7 @@ class Predecessor(NamedTuple):
     Attributes:
       name: of its architecture.
       signature: names that tell its state dict from others.
+      published: its configuration, as published.
       config: its configuration, from its state dict.
       place: our module to theirs.
       scale: of its scores.
@@ -61,6 +76,7 @@ class Predecessor(NamedTuple):
 
     name: str
     signature: frozenset[str]
+    published: TeacherConfig
     config: Callable[[Mapping[str, np.ndarray]], TeacherConfig]
     place: Callable[[str], str]
     scale: Scale
@@ -73,8 +89,9 @@ class Predecessor(NamedTuple):
 
     def leaves_out(self, name: str) -> bool:
         """Whether a name without a place is to be expected."""
-        deeper = name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
-        return is_counter(name) or deeper in whole_shapes(BACKBONE)
+        if not name.startswith(PREFIX):
+            return is_counter(name)
+        return name.removeprefix(PREFIX) in whole_shapes(BACKBONE)
 
     def with_backbone(self, state: Arrays, path: Path | None) -> Arrays:
         """Its state dict, joined by the backbone of another file if need be.
@@ -123,12 +140,12 @@ class Predecessor(NamedTuple):
         Raises:
           InputError: if the teacher is another one.
         """
-        links = [self._link(name, shape) for name, shape in ours.items()]
-        # A part that the predecessor does not have keeps a name of ours.
-        own = [k for k in links if "/" in k.theirs and not k.ours.startswith(PREFIX)]
-        if own or isinstance(config, StudentConfig):
+        if not isinstance(config, TeacherConfig):
+            raise InputError(f"This model is a student and no {self.name}.")
+        free = {name: getattr(config, name) for name in _FREE}
+        if dataclasses.replace(self.published, **free) != config:
             raise InputError(f"This model is no {self.name}.")
-        return links
+        return [self._link(name, shape) for name, shape in ours.items()]
 
     def _link(self, name: str, shape: tuple[int, ...]) -> Link:
         if name.startswith(PREFIX) and not self.has_backbone:
@@ -303,6 +320,7 @@ PREDECESSORS: dict[str, Predecessor] = {
     "iqa_conformer": Predecessor(
         "iqa_conformer",
         frozenset({"conv_proj.weight", "emb_p.weight", "mixed5b.0.conv.weight"}),
+        TeacherConfig.iqa_conformer(),
         _iqa_conformer_config,
         _IQA_CONFORMER,
         PIPAL,
@@ -312,6 +330,7 @@ PREDECESSORS: dict[str, Predecessor] = {
     "iqt": Predecessor(
         "iqt",
         frozenset({"conv_enc.weight", "transformer.encoder.cls_token"}),
+        TeacherConfig.iqt(),
         _iqt_config,
         _IQT,
         MIN_MAX,

@@ -113,7 +113,7 @@ class Teacher(nn.Module):
         difference, of_reference = jnp.split(pair, 2)
         return difference, of_reference
 
-    def _fused(self, taps: list[Array]) -> Float[Array, "2*B n m D"]:
+    def _fused(self, taps: list[Array]) -> Float[Array, "R n m D"]:
         """Taps of both halves of a batch, as one map each."""
         config = self.config
 
@@ -155,7 +155,7 @@ class Teacher(nn.Module):
         return encoded, decoded, average_pool(decoded)
 
 
-def _with_difference(pair: Float[Array, "2*B n m C"]) -> Float[Array, "2*B n m C"]:
+def _with_difference(pair: Float[Array, "R n m C"]) -> Float[Array, "R n m C"]:
     """Reference and distorted halves as the difference and the reference."""
     of_reference, of_distorted = jnp.split(pair, 2)
     return jnp.concatenate([of_reference - of_distorted, of_reference])
