@@ -42,12 +42,14 @@ class Naming(NamedTuple):
 
     Attributes:
       rule: our name to theirs.
+      signature: name and shape of an array that tells its files from others.
       left_out: matches names that no network of ours has, such as a classifier's.
       prepare: makes a file's arrays such that each is one array of ours.
       finish: the inverse, as far as there is one.
     """
 
     rule: namings.Rule
+    signature: tuple[str, tuple[int, ...]]
     left_out: str = r"(?!)"
     prepare: Callable[[Arrays], Arrays] = _unchanged
     finish: Callable[[Arrays], Arrays] = _unchanged
@@ -121,6 +123,15 @@ def detect(stored: Mapping[str, np.ndarray], backbone: str) -> str:
         return len(known & set(prepared))
 
     return max(architecture(backbone).namings, key=accounted)
+
+
+def guess(stored: Mapping[str, np.ndarray]) -> str | None:
+    """The architecture that a file's arrays are of, if one is known by them."""
+    for arch, known in ARCHITECTURES.items():
+        for name, shape in (naming.signature for naming in known.namings.values()):
+            if name in stored and stored[name].shape == shape:
+                return arch
+    return None
 
 
 def links_of(backbone: str, naming: str) -> list[Link]:
@@ -233,31 +244,36 @@ def _fits(link: Link, values: np.ndarray, backbone: str) -> bool:
     return theirs == values.shape if moved else len(theirs) == values.ndim
 
 
-_OURS = Naming(namings.same_name, CLASSIFIER)
+def _ours(*signature: Any) -> Naming:
+    return Naming(namings.same_name, signature, CLASSIFIER)
+
 
 ARCHITECTURES: dict[str, Architecture] = {
     "inception_resnet_v2": Architecture(
         "a PyTorch state dict under the names of timm or of Cadene's port",
         InceptionResNetV2(),
         {
-            "ours": _OURS,
+            "ours": _ours("mixed_5b/branch0/conv/kernel", (1, 1, 192, 96)),
             "torch": Naming(
-                namings.torch_inception_resnet, r"(classif|last_linear)\.(weight|bias)$"
+                namings.torch_inception_resnet,
+                ("mixed_5b.branch0.conv.weight", (96, 192, 1, 1)),
+                r"(classif|last_linear)\.(weight|bias)$",
             ),
         },
     ),
     "inception_v3": Architecture(
         "an .npz with names of the TensorFlow 2015 release, batch norm folded in",
         InceptionV3(),
-        {"ours": _OURS},
+        {"ours": _ours("mixed_conv/kernel", (1, 1, 192, 64))},
     ),
     "inception_v3_timm": Architecture(
         "a PyTorch state dict under timm's names",
         InceptionV3(pool_counts_padding=True),
         {
-            "ours": _OURS,
+            "ours": _ours("mixed_conv/kernel", (1, 1, 192, 64)),
             "torch": Naming(
                 namings.torch_inception_v3,
+                ("Mixed_5b.branch1x1.conv.weight", (64, 192, 1, 1)),
                 r"(fc|AuxLogits|Mixed_7[bc])\.",
                 fold_norms,
                 unfold_norms,
@@ -268,25 +284,31 @@ ARCHITECTURES: dict[str, Architecture] = {
         "an .npz with the Keras names of MobileNetV1 0.75",
         MobileNetV1(),
         {
-            "ours": Naming(namings.same_name),
-            "keras": Naming(namings.keras_mobilenet),
+            "ours": Naming(namings.same_name, ("conv1/conv/kernel", (3, 3, 3, 24))),
+            "keras": Naming(namings.keras_mobilenet, ("conv1/kernel", (3, 3, 3, 24))),
         },
     ),
     "mobilenet_v1_100": Architecture(
         "a PyTorch state dict under timm's names",
         MobileNetV1.timm(),
         {
-            "ours": _OURS,
-            "torch": Naming(namings.torch_mobilenet, r"classifier\."),
+            "ours": _ours("conv1/conv/kernel", (3, 3, 3, 32)),
+            "torch": Naming(
+                namings.torch_mobilenet,
+                ("conv_stem.weight", (32, 3, 3, 3)),
+                r"classifier\.",
+            ),
         },
     ),
     "efficientvit_m0": Architecture(
         "a PyTorch state dict under timm's names",
         EfficientViT.published_m0(),
         {
-            "ours": _OURS,
+            "ours": _ours("stem_0/conv/kernel", (3, 3, 3, 8)),
             "torch": Naming(
-                namings.torch_efficientvit, r"head\.|.*\.attention_bias_idxs$"
+                namings.torch_efficientvit,
+                ("patch_embed.conv1.conv.weight", (8, 3, 3, 3)),
+                r"head\.|.*\.attention_bias_idxs$",
             ),
         },
     ),

@@ -13,7 +13,13 @@ from typing import Any, Literal
 from ganiqa_jax import release
 from ganiqa_jax.config_json import to_json
 from ganiqa_jax.convert import own
-from ganiqa_jax.convert.backbones import ARCHITECTURES, detect, links_of, whole_shapes
+from ganiqa_jax.convert.backbones import (
+    ARCHITECTURES,
+    detect,
+    guess,
+    links_of,
+    whole_shapes,
+)
 from ganiqa_jax.convert.files import Weights, read_weights, write_weights
 from ganiqa_jax.convert.links import (
     Arrays,
@@ -238,26 +244,19 @@ def _card(source: Path, stored: Weights, folder: Path | None) -> ModelCard:
 
 
 def _guess(source: Path, stored: Weights) -> str:
-    """The architecture whose names cover the most arrays of a file."""
+    """The architecture that the names of a file are of."""
     names = set(stored.arrays)
     for name, predecessor in PREDECESSORS.items():
         if predecessor.recognises(names):
             return name
 
-    def covered(arch: str) -> float:
-        best = detect(stored.arrays, arch)
-        known = shapes(ARCHITECTURES[arch].namings[best].prepare(stored.arrays))
-        wanted = their_shapes(links_of(arch, best), whole_shapes(arch))
-        return sum(known.get(n) == shape for n, shape in wanted.items()) / len(wanted)
-
-    shares = {arch: covered(arch) for arch in ARCHITECTURES}
-    best = max(shares, key=lambda arch: shares[arch])
-    if shares[best] < 0.5:
+    arch = guess(stored.arrays)
+    if arch is None:
         raise InputError(
             f"The names in {source} tell no network; say which it is by --arch: "
             f"own, {', '.join((*ARCHITECTURES, *PREDECESSORS))}."
         )
-    return best
+    return arch
 
 
 def _check_arch(arch: str) -> None:
