@@ -151,6 +151,29 @@ def test_names_and_shapes_are_those_of_timm(arch, names):
     assert wanted == dict(names())
 
 
+def test_authors_names_of_efficientvit_are_those_of_their_modules():
+    timm = [link.theirs for link in links_of("efficientvit_m0", "torch")]
+    theirs = [link.theirs for link in links_of("efficientvit_m0", "msra")]
+    assert len(set(theirs)) == len(theirs)
+    by_timm = dict(zip(timm, theirs, strict=True))
+    for name, wanted in (
+        ("patch_embed.conv3.bn.bias", "patch_embed.4.bn.bias"),
+        ("stages.0.blocks.0.dw0.m.conv.weight", "blocks1.0.dw0.m.c.weight"),
+        ("stages.1.downsample.res1.0.m.conv.weight", "blocks2.0.0.m.c.weight"),
+        ("stages.1.downsample.res2.1.m.pw2.bn.bias", "blocks2.2.1.m.pw2.bn.bias"),
+        (
+            "stages.2.downsample.patchmerge.conv2.conv.weight",
+            "blocks3.1.conv2.c.weight",
+        ),
+        ("stages.2.downsample.patchmerge.se.fc1.bias", "blocks3.1.se.fc1.bias"),
+        (
+            "stages.2.blocks.2.mixer.m.attn.qkvs.3.conv.weight",
+            "blocks3.5.mixer.m.attn.qkvs.3.c.weight",
+        ),
+    ):
+        assert by_timm[name] == wanted
+
+
 def test_names_and_shapes_of_inception_v3_are_those_of_timm():
     arch = "inception_v3_timm"
     wanted = their_shapes(links_of(arch, "torch"), whole_shapes(arch))

@@ -301,7 +301,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
     ),
     "efficientvit_m0": Architecture(
-        "a PyTorch state dict under timm's names",
+        "a PyTorch state dict under timm's names or the authors'",
         EfficientViT.published_m0(),
         {
             "ours": _ours("stem_0/conv/kernel", (3, 3, 3, 8)),
@@ -309,6 +309,11 @@ ARCHITECTURES: dict[str, Architecture] = {
                 namings.torch_efficientvit,
                 ("patch_embed.conv1.conv.weight", (8, 3, 3, 3)),
                 r"head\.|.*\.attention_bias_idxs$",
+            ),
+            "msra": Naming(
+                namings.msra_efficientvit,
+                ("patch_embed.0.c.weight", (8, 3, 3, 3)),
+                r"head(_dist)?\.|.*\.attention_bias_idxs$",
             ),
         },
     ),

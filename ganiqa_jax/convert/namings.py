@@ -1,8 +1,9 @@
 """What the layers of a backbone are called elsewhere: names of ours to theirs.
 
 Names were read from the public definitions of timm (`inception_resnet_v2`,
-`inception_v3`, `mobilenetv1`, `efficientvit_msra`), of Cadene's pretrained-models and
-of Keras. A rule gets a name and a shape of ours and gives the link to theirs.
+`inception_v3`, `mobilenetv1`, `efficientvit_msra`), of Cadene's pretrained-models, of
+EfficientViT's authors (microsoft/Cream) and of Keras. A rule gets a name and a shape
+of ours and gives the link to theirs.
 """
 
 import re
@@ -181,6 +182,27 @@ def torch_efficientvit(name: str, shape: tuple[int, ...]) -> Link:
         place += "/conv"
     place = place.replace("/norm", ".bn").replace("/conv", ".conv")
     return _link(name, f"{place}.{TORCH_LEAVES.get(leaf, leaf)}", shape)
+
+
+def msra_efficientvit(name: str, shape: tuple[int, ...]) -> Link:
+    """The authors' own names: stages are `blocks1` to `blocks3`, each but the first
+    with its downsampling in front, and a convolution is `c`."""
+    link = torch_efficientvit(name, shape)
+
+    def block(found: re.Match[str]) -> str:
+        stage, number = int(found[1]), int(found[2])
+        return f"blocks{stage + 1}.{number + 3 if stage else number}."
+
+    theirs = re.sub(r"^stages\.(\d)\.blocks\.(\d)\.", block, link.theirs)
+    for part, layer in enumerate(("res1", "patchmerge", "res2")):
+        pattern = rf"^stages\.(\d)\.downsample\.{layer}\."
+        theirs = re.sub(
+            pattern, lambda m, part=part: f"blocks{int(m[1]) + 1}.{part}.", theirs
+        )
+    theirs = re.sub(
+        r"^patch_embed\.conv(\d)", lambda m: f"patch_embed.{2 * int(m[1]) - 2}", theirs
+    )
+    return link._replace(theirs=theirs.replace(".conv.weight", ".c.weight"))
 
 
 def _corner(groups: int, side: int, known: int) -> Layout:
