@@ -5,7 +5,6 @@ both are read in the mode that refuses objects. PyTorch itself is needed for `.p
 `.pt`, `.ckpt` and `.bin` alone, and imported only then.
 """
 
-import pickle
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -141,7 +140,8 @@ def _read_torch(path: Path) -> Arrays:
         ) from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    # What weights_only refuses; the module of that error is imported nowhere here.
+    except torch.serialization.pickle.UnpicklingError as error:
         reason = str(error).partition("\n")[0]
         raise IntegrityError(
             f"{path} holds more than arrays, which is not read because it could run "
