@@ -141,7 +141,7 @@ def _read_torch(path: Path) -> Arrays:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     # What weights_only refuses; the module of that error is imported nowhere here.
-    except torch.serialization.pickle.UnpicklingError as error:
+    except torch.serialization.pickle.UnpicklingError as error:  # pyright: ignore[reportPrivateImportUsage]
         reason = str(error).partition("\n")[0]
         raise IntegrityError(
             f"{path} holds more than arrays, which is not read because it could run "

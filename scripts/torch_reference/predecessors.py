@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from scripts.torch_reference.seeded import seeded_pictures, seeded_state
 GOLDENS = Path(__file__).resolve().parents[2] / "tests" / "goldens"
 TOLERANCE = 1e-4
 SIDE, GRID = 96, 9  # of a picture and of its map, small enough for the tests
+MOS_MEAN, MOS_STD = 1448.9595, 121.5351
 TINY = {"width": 16, "grid": GRID}
 
 
@@ -95,16 +97,55 @@ def ours(arch: str) -> dict[str, np.ndarray]:
     return {**{n: np.asarray(out.features[n]) for n in names}, "z": np.asarray(out.z)}
 
 
+def published_score(folder: Path) -> tuple[float, float]:
+    """The score of a pair of files on PIPAL's scale: by our scorer, and by PyTorch.
+
+    IQA-Conformer in its published size, with seeded weights: the mean over ten crops
+    of 192 pixels (the corners, the centre, and each mirrored) of pictures scaled to
+    [-1, 1], times the deviation of PIPAL's scores, plus their mean.
+    """
+    from PIL import Image
+
+    from ganiqa_jax.convert.conversion import prepare
+    from ganiqa_jax.scoring.engine import create_scorer
+
+    model = IqaConformer()
+    load_seeded(model)
+    torch.save({"model_state_dict": model.state_dict()}, folder / "published.ckpt")
+    prepare(folder / "published.ckpt").finish(folder / "released")
+    crops, files = [], []
+    for name in ("reference", "distorted"):
+        pixels = (seeded_pictures(name, (288, 300, 3)) * 255).astype(np.uint8)
+        files.append(folder / f"{name}.png")
+        Image.fromarray(pixels).save(files[-1])
+        crops.append(ten_crops(torch.from_numpy(pixels).movedim(-1, 0) / 255))
+    (row,) = create_scorer(folder / "released").compare_iter([(files[0], files[1])])
+    z = model(*((c - 0.5) / 0.5 for c in crops))["z"]
+    if row.mos is None:
+        raise SystemExit(f"Our scorer gave no score: {row.error}")
+    return row.mos, float((z * MOS_STD + MOS_MEAN).mean())
+
+
+def ten_crops(picture: Tensor, side: int = 192) -> Tensor:
+    """Corners and centre of [3, H, W], and each mirrored: [10, 3, side, side]."""
+    height, width = picture.shape[1:]
+    bottom, right = height - side, width - side
+    places = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+    places.append((bottom // 2, right // 2))
+    crops = [picture[:, y : y + side, x : x + side] for y, x in places]
+    return torch.stack([*crops, *(crop.flip(-1) for crop in crops)])
+
+
 def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest difference over the largest value."""
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Prints the agreement of every map and score; 1 if any is beyond tolerance."""
     parser = argparse.ArgumentParser(description="Agreement with the predecessors.")
     parser.add_argument("--write", action="store_true", help="write the goldens")
-    write = parser.parse_args().write
+    write = parser.parse_args(arguments).write
     worst = 0.0
     for arch, run in (("iqa_conformer", run_iqa_conformer), ("iqt", run_iqt)):
         with torch.no_grad():
@@ -117,7 +158,11 @@ def main() -> int:
         if write:
             keys = IqaConformer() if arch == "iqa_conformer" else Iqt()
             _write_goldens(arch, wanted, shapes_of(keys))
-    return int(not worst < TOLERANCE)
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        found, wanted = published_score(Path(folder))
+    error = abs(found - wanted) / MOS_STD
+    print(f"{'iqa_conformer':14} {'score':11} {found:.4f} against {wanted:.4f}")
+    return int(not max(worst, error) < TOLERANCE)
 
 
 def _write_goldens(
@@ -133,4 +178,4 @@ def _write_goldens(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
