@@ -234,14 +234,20 @@ def _read_card(folder: Path) -> tuple[ModelCard, str | None]:
     sha256 = values.pop("weights_sha256", None)
     values.pop("model_sha", None)
     try:
-        return _card_from(values), sha256
+        return card_from_json(values), sha256
     except (InputError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path} does not fit this version of ganiqa_jax: {error}"
         ) from error
 
 
-def _card_from(values: dict[str, Any]) -> ModelCard:
+def card_from_json(values: dict[str, Any]) -> ModelCard:
+    """The card that `to_json` made these values of.
+
+    Raises:
+      InputError: if a field is unknown, missing or out of range.
+      KeyError: if the role or a part is missing.
+    """
     kinds = {
         "config": _CONFIGS[values["role"]],
         "preprocessing": Preprocessing,
@@ -255,7 +261,7 @@ def _check_arrays(
     variables: Mapping[str, Params], card: ModelCard, folder: Path
 ) -> None:
     """Compares names, shapes and types with those that the network would make."""
-    wanted = _shapes(card.config, card.preprocessing.crop)
+    wanted = network_shapes(card.config, card.preprocessing.crop)
     difference = first_difference(dict(variables), wanted)
     if difference:
         raise IntegrityError(
@@ -265,7 +271,7 @@ def _check_arrays(
 
 
 @functools.lru_cache(maxsize=8)  # tracing a large network takes seconds
-def _shapes(config: TeacherConfig | StudentConfig, side: int) -> dict[str, Any]:
+def network_shapes(config: TeacherConfig | StudentConfig, side: int) -> dict[str, Any]:
     """Shapes and types of a network's variables for pictures of this side."""
     picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     pictures = [picture] * (2 if isinstance(config, TeacherConfig) else 1)

@@ -72,6 +72,8 @@ ROWS = {
         "checkpoint",
         "release",
         "convert",
+        "convert.*",
+        "parity",
         "rundir",
         "arrays",
         "scoring.batching",
@@ -212,6 +214,8 @@ def test_package_never_imports_torch_scripts_tests_or_configs():
         for name, path in modules().items()
         for item in imports_of(path)
         if item.module.partition(".")[0] in foreign
+        # Files of PyTorch are read by PyTorch, where somebody has one.
+        and not (name == "convert.files" and item.module == "torch" and item.deferred)
     ]
     assert not users
 

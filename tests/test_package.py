@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "ganiqa_jax"
 
 # Adapters to engines that whoever uses them has already.
-OPTIONAL = {"openpyxl", "pyarrow", "ray", "skimage", "sklearn", "tensorboardX"}
+OPTIONAL = {"openpyxl", "pyarrow", "ray", "skimage", "sklearn", "tensorboardX", "torch"}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,9 @@ def test_licence_is_apache_2(project):
 def test_constraints_hold_every_direct_dependency_and_fit_its_bounds(
     project, constraints
 ):
-    for requirement in requirements(project, "bench", "demo", "tensorboard", "dev"):
+    for requirement in requirements(
+        project, "bench", "demo", "tensorboard", "torch", "dev"
+    ):
         pinned = constraints.get(canonicalize_name(requirement.name))
         assert pinned is not None, f"constraints.txt lacks {requirement.name}"
         assert requirement.specifier.contains(pinned), f"{requirement}: {pinned}"

@@ -1,8 +1,8 @@
 """`ganiqa`: the command line. One module a group of commands, assembled here.
 
 Exit status: 0 done, 1 an error of ours (with its traceback), 2 a setting, path or
-data that cannot be used, 3 finished but some inputs failed, 5 damaged data or
-checkpoint, 130 interrupted, with what was done so far kept.
+data that cannot be used, 3 finished but some inputs failed, 4 a check that does not
+hold, 5 damaged data or checkpoint, 130 interrupted, with what was done so far kept.
 """
 
 import inspect
@@ -15,7 +15,16 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from ganiqa_jax import __version__
-from ganiqa_jax.cli import data, demo, evaluate, score, synthesize, train
+from ganiqa_jax.cli import (
+    convert,
+    data,
+    demo,
+    evaluate,
+    parity,
+    score,
+    synthesize,
+    train,
+)
 from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
@@ -28,6 +37,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
     "eval": evaluate.evaluate,
+    "convert": convert.convert,
+    "parity": parity.parity,
     "data": data.data,
     "demo": demo.demo,
     "synthesize": synthesize.synthesize,

@@ -56,24 +56,29 @@ class QualityHead(nn.Module):
       bins: K; 0 leaves the bins out.
       dropout: rate on the hidden vector (rng `dropout`).
       dtype: compute type of the hidden layer; score and bins are float32.
+      bias: of the hidden layer and the score.
     """
 
     width: int
     bins: int
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
+    bias: bool = True
 
     @nn.compact
     def __call__(
         self, pooled: Float[Array, "B C"], *, train: bool
     ) -> tuple[Float[Array, " B"], Float[Array, "B K"] | None]:
         """z, and the logits of K bins or None."""
-        hidden = nn.Dense(self.width, dtype=self.dtype, name="hidden")(pooled)
+        hidden = nn.Dense(
+            self.width, use_bias=self.bias, dtype=self.dtype, name="hidden"
+        )(pooled)
         hidden = nn.Dropout(self.dropout, name="drop")(
             nn.relu(hidden), deterministic=not train
         )
         score = nn.Dense(
             1,
+            use_bias=self.bias,
             kernel_init=nn.initializers.normal(0.01),
             dtype=jnp.float32,
             name="score",

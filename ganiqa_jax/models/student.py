@@ -133,7 +133,7 @@ class Student(nn.Module):
             dtype=jnp.dtype(config.dtype),
             name="neck",
         )(taps)
-        if config.trunk == "efficientvit":  # attends inside its own blocks
+        if config.trunk.startswith("efficientvit"):  # attends inside its own blocks
             return h
         attention = map_attention(config, name="attention")
         return h if attention is None else h + attention(h, train=train)
@@ -164,8 +164,9 @@ def coarsest(taps: Sequence[Array]) -> list[Array]:
 
 def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
     dtype = jnp.dtype(config.dtype)
-    if config.trunk == "mobilenet_v1":
-        return MobileNetV1(
+    if config.trunk.startswith("mobilenet_v1"):
+        build = MobileNetV1 if config.trunk == "mobilenet_v1" else MobileNetV1.timm
+        return build(
             frozen_blocks=config.frozen_blocks,
             # A regressor does better on the moments of six maps than of three.
             taps="dense" if config.semantic else "multi",
@@ -173,6 +174,10 @@ def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
             fixed_statistics=config.trunk_weights is not None,
             dtype=dtype,
             name="trunk",
+        )
+    if config.trunk == "efficientvit_m0":
+        return EfficientViT.published_m0(
+            stochastic_depth=config.stochastic_depth, dtype=dtype, name="trunk"
         )
     return EfficientViT(
         stochastic_depth=config.stochastic_depth,
