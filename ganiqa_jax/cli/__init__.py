@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from ganiqa_jax import __version__
-from ganiqa_jax.cli import data, demo, evaluate, score, synthesize, train
+from ganiqa_jax.cli import data, demo, evaluate, report, score, synthesize, train
 from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
@@ -27,6 +27,7 @@ _DESCRIPTION = (
 COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
+    "report": report.report,
     "eval": evaluate.evaluate,
     "data": data.data,
     "demo": demo.demo,
