@@ -65,6 +65,7 @@ ROWS = {
         "checkpoint",
         "release",
         "convert",
+        "ranking",
         "rundir",
         "arrays",
         "scoring",

@@ -15,7 +15,16 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from ganiqa_jax import __version__
-from ganiqa_jax.cli import data, demo, evaluate, report, score, synthesize, train
+from ganiqa_jax.cli import (
+    data,
+    demo,
+    evaluate,
+    rank,
+    report,
+    score,
+    synthesize,
+    train,
+)
 from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
@@ -28,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
     "report": report.report,
+    "rank": rank.rank,
     "eval": evaluate.evaluate,
     "data": data.data,
     "demo": demo.demo,

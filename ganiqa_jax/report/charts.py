@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 640, 250
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 42
+WIDTH, HEIGHT, TALL = 640.0, 250.0, 300.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 12.0, 42.0
 BINS = 40
+BAR_WIDTH = 420
 MOST_POINTS = 1500
 """Points of one scatter plot; more cannot be told apart, and would fill the file."""
 
@@ -24,7 +25,7 @@ def histogram(scores: np.ndarray) -> Markup:
     The script of the page filters by the range of the bar that is clicked.
     """
     counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
-    top = _ceiling(float(counts.max(initial=1)))
+    top = _ceiling(float(counts.max(initial=4)))  # so that the steps are whole
     x, y = _axis(0.0, 1.0), _axis(0.0, top, vertical=True)
     parts = _frame(x, y, _steps(0.0, 1.0, 5), _steps(0.0, top, 4), "score", "pictures")
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
@@ -75,8 +76,8 @@ def scatter(
         low, high = -max(-low, high), max(-low, high)
     room = 0.04 * (high - low) or 0.5
     low, high = low - room, high + room
-    x, y = _axis(0.0, 1.0), _axis(low, high, vertical=True, height=300)
-    parts = _frame(x, y, _steps(0.0, 1.0, 5), _steps(low, high, 5), across, up, 300)
+    x, y = _axis(0.0, 1.0), _axis(low, high, vertical=True, height=TALL)
+    parts = _frame(x, y, _steps(0.0, 1.0, 5), _steps(low, high, 5), across, up, TALL)
     if zero:
         parts.append(_line("median", x(0.0), y(0.0), x(1.0), y(0.0)))
     for score, value, name in even(sorted(points), MOST_POINTS):
@@ -92,25 +93,25 @@ def scatter(
             for score, value in zip(across_all, curve(across_all), strict=True)
         )
         parts.append(f'<polyline class="curve" points="{bent}"/>')
-    return _svg(parts, f"{up} over {across}", 300)
+    return _svg(parts, f"{up} over {across}", TALL)
 
 
 def interval_bar(value: float, low: float, high: float) -> Markup:
     """A mean in [0, 1] with its interval on a line from 0 to 1."""
+    unit = BAR_WIDTH
     parts = [
-        '<rect class="track" x="0" y="6" width="200" height="4" rx="2"/>',
-        f'<rect class="reach" x="0" y="6" width="{200 * value:.1f}" height="4" '
-        'rx="2"/>',
+        f'<rect class="track" y="6" width="{unit}" height="4" rx="2"/>',
+        f'<rect class="reach" y="6" width="{unit * value:.1f}" height="4" rx="2"/>',
     ]
     if low == low:  # nan: no interval
-        width = max(2.0, 200 * (high - low))
+        width = max(2.0, unit * (high - low))
         parts.append(
-            f'<rect class="span" x="{200 * low:.1f}" y="3" width="{width:.1f}" '
-            'height="10" rx="3"/>'
+            f'<rect class="span" x="{unit * low:.1f}" y="2.5" width="{width:.1f}" '
+            'height="11" rx="3"/>'
         )
-    parts.append(f'<circle class="dot-mean" cx="{200 * value:.1f}" cy="8" r="3.5"/>')
+    parts.append(f'<circle class="dot-mean" cx="{unit * value:.1f}" cy="8" r="3"/>')
     return Markup(
-        '<svg class="interval" viewBox="-6 0 212 16" aria-hidden="true">'
+        f'<svg class="interval" viewBox="-4 0 {unit + 8} 16" aria-hidden="true">'
         f"{''.join(parts)}</svg>"
     )
 
@@ -126,7 +127,7 @@ def even(items: Sequence, most: int) -> list:
 
 
 def _axis(
-    low: float, high: float, *, vertical: bool = False, height: int = HEIGHT
+    low: float, high: float, *, vertical: bool = False, height: float = HEIGHT
 ) -> Callable[[float], float]:
     start, end = (height - BOTTOM, TOP) if vertical else (LEFT, WIDTH - RIGHT)
     return lambda value: start + (end - start) * (value - low) / (high - low)
@@ -147,7 +148,7 @@ def _ceiling(value: float) -> float:
     return steps[-1] if steps[-1] >= value else steps[-1] + steps[1]
 
 
-def _frame(x, y, across, up, name_across, name_up, height: int = HEIGHT) -> list[str]:
+def _frame(x, y, across, up, name_across, name_up, height: float = HEIGHT) -> list[str]:
     bottom = height - BOTTOM
     parts = []
     for value in up:
@@ -176,8 +177,8 @@ def _text(text: str, x: float, y: float, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(parts: Sequence[str], name: str, height: int) -> Markup:
+def _svg(parts: Sequence[str], name: str, height: float) -> Markup:
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" '
         f'aria-label="{escape(name)}">{"".join(parts)}</svg>'
     )

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,12 +51,15 @@ class Shown(NamedTuple):
     side: int = 384
 
 
+EMBEDDED = Shown()
+
+
 def write_report(
     path: Path,
     report: Report,
     *,
     title: str = "",
-    shown: Shown = Shown(),
+    shown: Shown = EMBEDDED,
     root: Path | None = None,
     maps: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -130,9 +133,7 @@ def short_names(rows: Sequence[ScoreRow]) -> tuple[str, list[str]]:
 
 def data_json(value: Any) -> Markup:
     """JSON that is safe inside a `<script type="application/json">` block."""
-    text = json.dumps(
-        value, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(_UNSAFE))
 
 
@@ -150,7 +151,7 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(digest).decode()
 
 
-def _render(report: Report, title: str, cards: Sequence[Mapping[str, Any]]) -> str:
+def _render(report: Report, title: str, cards: Sequence[dict[str, Any]]) -> str:
     environment = Environment(
         loader=PackageLoader("ganiqa_jax.report", "."),
         autoescape=True,
@@ -163,8 +164,10 @@ def _render(report: Report, title: str, cards: Sequence[Mapping[str, Any]]) -> s
     script = files.joinpath("scores.js").read_text(encoding="utf-8")
     style = files.joinpath("scores.css").read_text(encoding="utf-8")
     folder, names = short_names(report.rows)
+    columns = _columns(report, names)
     for card in cards:
         card["name"] = names[card["row"]]
+        card["mos"] = columns["mos"].get(card["row"])
     return environment.get_template("scores.html.j2").render(
         title=printable(title),
         policy=policy(script, style),
@@ -176,7 +179,7 @@ def _render(report: Report, title: str, cards: Sequence[Mapping[str, Any]]) -> s
         summary=_summary(report),
         plots=_plots(report, names),
         groups=_group_lines(report),
-        data=data_json(_columns(report, names)),
+        data=data_json(columns),
     )
 
 
