@@ -9,7 +9,8 @@
   const lower = data.name.map((name) => name.toLowerCase());
   const cards = [...$("gallery").children];
   const cardOf = new Map(cards.map((card) => [Number(card.dataset.row), card]));
-  const hasMos = Object.keys(data.mos).length > 0;
+  const hasMos = data.mos.length > 0;
+  const known = (i) => hasMos && data.mos[i] !== null;
   const hasGroups = data.groups.length > 0;
   const plain = new Intl.NumberFormat("en");
   const state = { why: "", view: "gallery", page: 0, rows: [], zoomed: 0 };
@@ -19,8 +20,8 @@
     { key: "status", title: "status", value: (i) => data.kinds[data.status[i]] },
     { key: "score", title: "score", number: 3, value: (i) => data.score[i] },
     { key: "sigma", title: "sigma", number: 3, value: (i) => data.sigma[i] },
-    { key: "mos", title: "MOS", number: 3, value: (i) => data.mos[i] ?? null, if: hasMos },
-    { key: "residual", title: "residual", number: 3, value: (i) => data.residual[i] ?? null, if: hasMos },
+    { key: "mos", title: "MOS", number: 3, value: (i) => data.mos[i], if: hasMos },
+    { key: "residual", title: "residual", number: 3, value: (i) => data.residual[i], if: hasMos },
     { key: "group", title: data.groupBy, value: (i) => data.groups[data.group[i]], if: hasGroups },
     { key: "note", title: "note", value: (i) => data.note[i] ?? "" },
   ].filter((column) => column.if !== false);
@@ -36,7 +37,7 @@
   ];
   const KEYS = {
     row: (i) => i,
-    size: (i) => (i in data.residual ? Math.abs(data.residual[i]) : null),
+    size: (i) => (known(i) ? Math.abs(data.residual[i]) : null),
     ...Object.fromEntries(COLUMNS.map((column) => [column.key, column.value])),
   };
   const WHY = { best: "Best", between: "Even sample", worst: "Worst", residual: "Largest residuals", failed: "No score" };
@@ -59,12 +60,12 @@
   function ordered(rows, order) {
     const down = order.startsWith("-");
     const key = KEYS[down ? order.slice(1) : order];
-    const known = rows.filter((i) => key(i) !== null && key(i) !== undefined);
+    const there = rows.filter((i) => key(i) !== null && key(i) !== undefined);
     const rest = rows.filter((i) => key(i) === null || key(i) === undefined);
-    const words = known.length > 0 && typeof key(known[0]) === "string";
+    const words = there.length > 0 && typeof key(there[0]) === "string";
     const sign = down ? -1 : 1;
-    known.sort((a, b) => sign * (words ? collator.compare(key(a), key(b)) : key(a) - key(b)) || a - b);
-    return known.concat(rest);
+    there.sort((a, b) => sign * (words ? collator.compare(key(a), key(b)) : key(a) - key(b)) || a - b);
+    return there.concat(rest);
   }
 
   function matches() {
@@ -186,7 +187,7 @@
     const image = cardOf.get(i).querySelector("img");
     const score = data.score[i];
     $("zoom-score").textContent = score === null ? data.kinds[data.status[i]] : score.toFixed(3);
-    $("zoom-name").textContent = data.name[i] + (i in data.mos ? ` · MOS ${data.mos[i]} · residual ${data.residual[i]}` : "");
+    $("zoom-name").textContent = data.name[i] + (known(i) ? ` · MOS ${data.mos[i]} · residual ${data.residual[i]}` : "");
     $("zoom-map").hidden = !(image && image.dataset.map);
     showPicture(image);
     fit();

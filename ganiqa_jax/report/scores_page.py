@@ -167,7 +167,7 @@ def _render(report: Report, title: str, cards: Sequence[dict[str, Any]]) -> str:
     columns = _columns(report, names)
     for card in cards:
         card["name"] = names[card["row"]]
-        card["mos"] = columns["mos"].get(card["row"])
+        card["mos"] = columns["mos"][card["row"]] if columns["mos"] else None
     return environment.get_template("scores.html.j2").render(
         title=printable(title),
         policy=policy(script, style),
@@ -250,19 +250,24 @@ def _columns(report: Report, names: Sequence[str]) -> dict[str, Any]:
         "groups": [printable(name) for name in groups],
         "group": [number[name] for name in report.group_of],
         "groupBy": printable(report.group_by),
-        "mos": {},
-        "residual": {},
+        "mos": [],
+        "residual": [],
     }
     if report.agreement:
-        pairs = zip(
-            report.agreement.rows,
-            report.agreement.mos.tolist(),
-            report.agreement.residuals().tolist(),
-            strict=True,
-        )
-        for place, mos, residual in pairs:
-            found["mos"][place] = float(f"{mos:.5g}")
-            found["residual"][place] = float(f"{residual:.4g}")
+        places = report.agreement.rows
+        residuals = report.agreement.residuals()
+        found["mos"] = _spread(places, report.agreement.mos, len(names))
+        found["residual"] = _spread(places, residuals, len(names))
+    return found
+
+
+def _spread(
+    places: Sequence[int], values: np.ndarray, count: int
+) -> list[float | None]:
+    """Values at their places among `count` rows, four digits each; None elsewhere."""
+    found: list[float | None] = [None] * count
+    for place, value in zip(places, values.tolist(), strict=True):
+        found[place] = float(f"{value:.4g}")
     return found
 
 
