@@ -333,7 +333,8 @@ def _interval(value: float, drawn: np.ndarray, tail: float) -> Estimate:
 
 
 def _ratio(mean: float, spread: float) -> float:
-    return mean / spread if spread > 0 else float("nan")
+    # A spread that is rounding alone is none.
+    return mean / spread if spread > 1e-12 * max(1.0, abs(mean)) else float("nan")
 
 
 def _p_value(drawn: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT, TALL = 640.0, 250.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 12.0, 42.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 12.0, 12.0, 42.0
 BINS = 40
 BAR_WIDTH = 420
 MOST_POINTS = 1500

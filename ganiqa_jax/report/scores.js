@@ -196,6 +196,7 @@
 
   function showPicture(image) {
     $("zoom-picture").hidden = !image;
+    $("zoom-none").hidden = Boolean(image);
     if (!image) return;
     $("zoom-picture").src = place.map ? image.dataset.map : image.src;
     $("zoom-picture").alt = image.alt;

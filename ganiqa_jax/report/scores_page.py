@@ -18,6 +18,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.report import charts
 from ganiqa_jax.report.scores import Report
 from ganiqa_jax.report.thumbnails import embedded, find_map
@@ -75,6 +76,9 @@ def write_report(
       root: folder that relative paths of pictures start from; None is the current.
       maps: folder of quality maps, for the pictures that are embedded.
       progress: called with the number of pictures read and to read.
+
+    Raises:
+      InputError: if the file cannot be written.
     """
     chosen = choose(report, shown)
     cards = []
@@ -83,10 +87,14 @@ def write_report(
             progress(done, len(chosen))
         cards.append(_card(report, place, why, shown.side, root, maps))
     html = _render(report, title or _title(report), cards)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(html, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def choose(report: Report, shown: Shown) -> dict[int, list[str]]:
