@@ -74,6 +74,7 @@ ROWS = {
         "convert",
         "convert.*",
         "parity",
+        "ranking",
         "rundir",
         "arrays",
         "scoring.batching",

@@ -21,6 +21,8 @@ from ganiqa_jax.cli import (
     demo,
     evaluate,
     parity,
+    rank,
+    report,
     score,
     synthesize,
     train,
@@ -36,6 +38,8 @@ _DESCRIPTION = (
 COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
+    "report": report.report,
+    "rank": rank.rank,
     "eval": evaluate.evaluate,
     "convert": convert.convert,
     "parity": parity.parity,
