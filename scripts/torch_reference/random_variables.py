@@ -23,8 +23,9 @@ RANGES = {
 def random_variables(shapes: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
     """Nested dicts of float32 arrays in the place of anything that has a `shape`.
 
-    Kernels keep the spread of what passes through them, whatever their size: much
-    larger ones make attention pick single cells, and rounding decides which.
+    Kernels keep the spread of what passes through them, whatever their size, but for
+    those of queries and keys: if attention picked single cells, rounding would decide
+    which.
     """
     return {name: _fill(tree, name, name, seed) for name, tree in shapes.items()}
 
@@ -54,6 +55,8 @@ def _fill(value: Any, path: str, leaf: str, seed: int) -> Any:
         return {k: _fill(v, f"{path}/{k}", k, seed) for k, v in value.items()}
     if leaf == "kernel":
         bound = math.sqrt(3 / math.prod(value.shape[:-1]))
+        if len(value.shape) == 2 and path.split("/")[-2] in ("query", "key"):
+            bound *= 0.3
         low, high = -bound, bound
     else:
         low, high = RANGES.get(leaf, (-0.2, 0.2))
