@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import torch
+
 from torch_reference.layers import BatchNorm
 from torch_reference.random_variables import random_variables
 from torch_reference.weights import load_flax, to_flax
@@ -87,9 +88,7 @@ def compare_modules(
       inputs: [B, H, W, C] maps or [B, N] rows, lists of them too.
       settings: keywords of our call alone, such as `train=False`.
     """
-    shapes = jax.eval_shape(
-        lambda: ours.init(jax.random.key(0), *inputs, **settings)
-    )
+    shapes = jax.eval_shape(lambda: ours.init(jax.random.key(0), *inputs, **settings))
     variables = random_variables(shapes, seed)
     load_flax(theirs, variables)
     settle_norms(theirs, inputs, seed)
@@ -102,9 +101,7 @@ def compare_modules(
     )
 
 
-def settle_norms(
-    module: torch.nn.Module, inputs: Sequence[Any], seed: int = 0
-) -> None:
+def settle_norms(module: torch.nn.Module, inputs: Sequence[Any], seed: int = 0) -> None:
     """Gives batch norms random statistics near those of what they see.
 
     By statistics without any relation to the features, values would grow from block to
@@ -128,9 +125,7 @@ def settle_norms(
         handle.remove()
 
 
-def with_state(
-    variables: Mapping[str, Any], module: torch.nn.Module
-) -> dict[str, Any]:
+def with_state(variables: Mapping[str, Any], module: torch.nn.Module) -> dict[str, Any]:
     """The same collections with the values that the PyTorch module has.
 
     Raises:
