@@ -8,6 +8,7 @@ from ganiqa_jax.network_config import require
 
 Role = Literal["labelled_pairs", "unlabelled_pairs", "pictures"]
 Cache = Literal["memory", "disk", "off"]
+Damages = Literal["graded", "generators", "kadid", "all"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class SourceConfig:
       weight: its share, over the sum of weights, of the rows that the weighted sources
         of its kind (with references, or without) have together:
         `DataConfig.shared_pair_rows` or `shared_picture_rows`.
+      distort: its pristine pictures alone are read, and damaged as they are: a new
+        kind and level each time. `generators` is what generators leave, `kadid` the
+        25 kinds of KADID-10k, `all` both; `graded` those that can be graded, which
+        the role `labelled_pairs` needs (`generators` can be too). None reads pairs.
     """
 
     dataset: str
@@ -36,13 +41,29 @@ class SourceConfig:
     short_side: int = 0
     split: str = ""
     weight: float = 0.0
+    distort: Damages | None = None
 
     def __post_init__(self) -> None:
+        require(
+            self.distort is None or self.role != "pictures",
+            "a source with `distort` makes pairs; its role must not be 'pictures'",
+        )
+        require(
+            self.distort in (None, "graded", "generators")
+            or self.role == "unlabelled_pairs",
+            f"distort '{self.distort}' has kinds that cannot be graded; its role must "
+            "be 'unlabelled_pairs'",
+        )
         require(
             min(self.rows, self.weight) == 0 < max(self.rows, self.weight),
             "a source needs rows > 0 or a weight > 0, and not both",
         )
         require(self.short_side >= 0, "short_side must not be negative")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its pictures have scores."""
+        return self.role != "unlabelled_pairs"
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,15 @@ class DataConfig:
         require(
             self.scale in names,
             f"data.scale {self.scale!r} is none of the sources {names}",
+        )
+        require(
+            all(
+                source.labelled or source.distort is None
+                for source in self.sources
+                if source.dataset == self.scale
+            ),
+            f"data.scale {self.scale!r} has no scores: its pairs are made while "
+            "training and scored by the teacher",
         )
         for role, rows in (
             ("pairs", self.shared_pair_rows),

@@ -31,11 +31,12 @@ def pseudo_labels(
 
     Confidence is exp(-variance over crops / 0.1) in z units; the least confident
     share `pseudo_drop` gets 0. Kept in `pseudo_labels/` of the run directory.
-    Process 0 makes them on its own devices; the others wait.
+    Process 0 makes them on its own devices; the others wait. Pairs that are made while
+    training have none: the teacher scores them in the step.
     """
     labels: dict[str, PseudoLabels] = {}
     for source in sources:
-        if source.config.role != "unlabelled_pairs" or teacher is None:
+        if source.config.labelled or source.config.distort or teacher is None:
             continue
         path = workdir / "pseudo_labels" / f"{source.config.dataset}.csv"
         if processes.is_first() and not path.exists():

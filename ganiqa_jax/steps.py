@@ -200,10 +200,11 @@ def distill_step(
         )
         aim = cast(NetworkOutput, jax.lax.stop_gradient(seen))
     row_weights = _row_weights(batch, weights, state.step, steps)
+    targets = _targets(batch, aim)
     mos = jnp.where(
         batch.labelled,
-        batch.mos,
-        jitter_labels(label_key, batch.mos, noise.label_std),
+        targets,
+        jitter_labels(label_key, targets, noise.label_std),
     )
 
     def loss_fn(params: Params) -> tuple[Array, tuple[Metrics, Params]]:
@@ -235,6 +236,18 @@ def distill_step(
         return total, (parts, batch_stats)
 
     return _update(state, loss_fn, optimizer, optim_config)
+
+
+def _targets(batch: Batch, aim: NetworkOutput | None) -> Float[Array, " B"]:
+    """The score that each row is held against, in z units.
+
+    A pair that was made as it was read comes without one: the teacher's is taken, or 0
+    where there is no teacher, and then the row has no weight.
+    """
+    pairs = batch.reference.shape[0]
+    said = jnp.zeros((pairs,)) if aim is None else aim.z
+    said = jnp.pad(said, (0, batch.mos.shape[0] - pairs))
+    return jnp.where(jnp.isnan(batch.mos), said, batch.mos)
 
 
 def _row_weights(

@@ -33,11 +33,12 @@ from ganiqa_jax.config import (
 )
 from ganiqa_jax.config_json import config_hash
 from ganiqa_jax.data import catalog
-from ganiqa_jax.data.mixture import GIB, Mixture, Share, SourceData
+from ganiqa_jax.data.mixture import GIB, Mixture, Share
 from ganiqa_jax.data.sources import (
     Source,
     check_unseen,
     load_sources,
+    source_data,
     split_hashes,
     write_splits,
 )
@@ -303,16 +304,7 @@ def _mixture(
 ) -> Mixture:
     return Mixture(
         sources=tuple(
-            SourceData(
-                records=source.split.train,
-                role=source.config.role,
-                rows=source.config.rows,
-                short_side=source.config.short_side,
-                mean=source.mean,
-                std=source.std,
-                pseudo=(pseudo or {}).get(source.config.dataset),
-                weight=source.config.weight,
-            )
+            source_data(source, (pseudo or {}).get(source.config.dataset))
             for source in sources
         ),
         crop=config.data.crop,

@@ -24,7 +24,8 @@ class Batch(NamedTuple):
       reference: pristine pictures of rows 0 to P-1, in [0, 1]; P may be 0.
       mos: z-scored opinion score of each row, by the mean and deviation of the
         training part of its own data set; for an unlabelled row the teacher's
-        pseudo-label in the same units, or 0 before there is one.
+        pseudo-label in the same units, or 0 before there is one, or NaN for the
+        teacher's own word in the step.
       mask: rows that count; padding of a tail is False.
       labelled: rows whose `mos` is a human (or graded) score.
       confidence: weight in [0, 1] of an unlabelled row's pseudo-label; 1 for

@@ -23,7 +23,8 @@ from ganiqa_jax import metrics
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.evaluate import Part, part_records
 from ganiqa_jax.progress import track
-from ganiqa_jax.scoring.decode import decode_picture, resize_short_side
+from ganiqa_jax.scoring.cropping import resize_short_side
+from ganiqa_jax.scoring.decode import decode_picture
 
 EMBEDDED = tuple(f"conv_pw_{block}" for block in (3, 5, 7, 9, 11, 13))
 

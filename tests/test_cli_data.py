@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from fixtures import make_agiqa3k, make_sr4kiqa
+from layouts_pairs import make_bapps
 from PIL import Image
 
 from ganiqa_jax import cli
@@ -71,6 +72,17 @@ def test_info_says_what_to_unpack_and_cite_and_what_is_there(run, prompts):
     assert "2.06 to 4.4, mean 3.23, on AGIQA-3K mos_quality, 0 to 5" in stdout
 
 
+def test_sets_of_choices_are_counted_and_verified(run, tmp_path):
+    make_bapps(tmp_path / "bapps")
+    _, stdout, _ = run("info", "bapps", "--root", "bapps")
+    assert "32 pictures, 0 with a score" in stdout and "cnn 16" in stdout
+    assert run("verify", "bapps", "--root", "bapps")[0] == 0
+    cut = tmp_path / "bapps" / "2afc" / "train" / "mix" / "p1" / "000002.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    status, stdout, stderr = run("verify", "bapps", "--root", "bapps")
+    assert status == 3 and "000002.png" in stdout + stderr
+
+
 def test_scores_found_are_on_the_scale_that_rises(run, tmp_path):
     (tmp_path / "dmos").mkdir()
     assert run("info", "live", "--root", "dmos")[0] == 2
@@ -83,7 +95,8 @@ def test_scores_found_are_on_the_scale_that_rises(run, tmp_path):
     [
         (["info", "koniq"], "No data set 'koniq'; there are agiqa3k"),
         (["info", "sr4kiqa", "--root", "nowhere"], "mos.csv"),
-        (["info", "bapps", "--root", "."], "read_triplets"),
+        (["info", "bapps", "--root", "."], "2afc"),
+        (["preview", "bapps", "--root", "."], "read_triplets"),
         (["verify", "agiqa3k"], "--root"),
         (["verify", "agiqa3k", "--root", "agiqa3k", "--workers", "0"], "workers=0"),
         (["preview", "agiqa3k", "--root", "agiqa3k", "--count", "0"], "sheet of 0"),

@@ -189,10 +189,10 @@ def test_facts_agree_with_each_other(name):
     assert facts.low < facts.high
     assert (facts.references > 0) <= (facts.kind != "pictures")
     assert facts.layout.endswith(".") and "\n" not in facts.layout
-    assert name in ("synthetic", "table") or facts.citation.startswith("@")
+    assert name in ("pristine", "synthetic", "table") or facts.citation.startswith("@")
     assert (name in catalog.READERS) == (facts.kind != "triplets")
 
 
 def test_every_public_data_set_has_a_case():
-    others = {"agiqa3k", "sr4kiqa", "synthetic"}  # these have tests of their own
+    others = {"agiqa3k", "pristine", "sr4kiqa", "synthetic"}  # tested by themselves
     assert {case.name for case in CASES.values()} | others == set(catalog.READERS)

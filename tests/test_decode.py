@@ -11,14 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.scoring import decode
 from ganiqa_jax.scoring.decode import (
     DecodeError,
     decode_picture,
-    prepare,
-    reflect_to,
-    resize_short_side,
 )
 
 SIZE = (40, 24)  # width, height
@@ -280,50 +276,3 @@ def test_broken_dimensions_in_a_header(rgb):
     data[16:24] = struct.pack(">II", 0, 0)
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
     assert status_of(bytes(data)) == "decode_error"
-
-
-def test_resize_sets_the_short_side_and_smooths(rgb):
-    assert resize_short_side(rgb, 0) is rgb
-    assert resize_short_side(rgb, 12).shape == (12, 20, 3)
-    assert resize_short_side(rgb, 48).shape == (48, 80, 3)
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 255
-    assert resize_short_side(stripes, 16)[4:-4, 4:-4].std() < 3
-
-
-def test_a_thread_of_pixels_does_not_grow_without_bound():
-    thread = np.zeros((16, 200_000, 3), np.uint8)
-    with pytest.raises(DecodeError, match="too thin") as caught:
-        resize_short_side(thread, 512)
-    assert caught.value.status == "too_large"
-
-
-def test_reflection_keeps_the_middle_and_mirrors(rgb):
-    padded = reflect_to(rgb[:16, :16], 21)
-    assert padded.shape == (21, 21, 3)
-    np.testing.assert_array_equal(padded[2:18, 2:18], rgb[:16, :16])
-    np.testing.assert_array_equal(padded[2:18, 1], rgb[:16, 1])
-    assert reflect_to(rgb, 24) is rgb
-
-
-@pytest.mark.parametrize("side", [1, 2, 3, 16, 63, 64])
-def test_any_side_can_be_mirrored_out(side):
-    column = np.arange(side * 3, dtype=np.uint8).reshape(side, 1, 3)
-    padded = reflect_to(column, 64)
-    assert padded.shape == (64, 64, 3)
-    assert set(np.unique(padded)) == set(np.unique(column))
-
-
-def test_crops_are_where_they_should_be(rgb):
-    rules = Preprocessing(crop=16, points=5, mirror=True)
-    crops = prepare(rgb, rules)
-    assert crops.shape == (10, 16, 16, 3)
-    np.testing.assert_array_equal(crops[0], rgb[:16, :16])
-    np.testing.assert_array_equal(crops[4], rgb[4:20, 12:28])
-    np.testing.assert_array_equal(crops[5:], crops[:5, :, ::-1])
-
-
-def test_a_picture_smaller_than_the_crop_is_mirrored_out(rgb):
-    crops = prepare(rgb, Preprocessing(crop=48, points=1))
-    np.testing.assert_array_equal(crops[0], reflect_to(rgb, 48))
-    assert prepare(rgb, Preprocessing(crop=48, points=1, short_side=64)).shape[1] == 48

@@ -217,6 +217,14 @@ def test_unlabelled_rows_are_ramped_up():
     np.testing.assert_allclose(late, [1, 1, 1, 1])
 
 
+def test_a_pair_without_a_score_is_held_against_the_teachers_word():
+    batch = make_batch(rows=4, pairs=2)
+    batch = batch._replace(mos=jnp.array([jnp.nan, 0.5, -1.0, 1.0]))
+    word = NetworkOutput(z=jnp.array([0.7, 0.9]), logits=None, features={})
+    np.testing.assert_allclose(steps._targets(batch, word), [0.7, 0.5, -1, 1])
+    np.testing.assert_allclose(steps._targets(batch, None), [0, 0.5, -1, 1])
+
+
 def test_teacher_needs_a_reference_for_every_row():
     _, aim, _ = distilling()
     optimizer = optim.optimizer(OPTIM, 20, {"network": aim["params"]}, trunk=None)

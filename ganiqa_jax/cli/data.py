@@ -94,7 +94,7 @@ def info(name: Name, /, root: Path | None = None, allow_missing: bool = False) -
         allow_missing: leave out labels whose pictures are not there.
     """
     facts = _facts(name)
-    records = _read(name, root, allow_missing) if root is not None else None
+    found = _read(name, root, allow_missing, choices=True) if root else None
     rows = [
         ("name", f"{facts.name}: {facts.title}"),
         ("kind", facts.kind),
@@ -107,8 +107,8 @@ def info(name: Name, /, root: Path | None = None, allow_missing: bool = False) -
         ("layout", facts.layout),
     ]
     print_table((), [(key, value) for key, value in rows if value])
-    if records is not None:
-        print_table((), _found(records, facts.mos_scale))
+    if found is not None:
+        print_table((), _found(found, facts.mos_scale))
     if facts.citation:
         print(f"\n{facts.citation}")
 
@@ -137,7 +137,7 @@ def verify(
     """
     if workers < 1:
         raise InputError(f"workers={workers} must be at least 1.")
-    records = _read(name, root, allow_missing)
+    records = _read(name, root, allow_missing, choices=True)
     paths = {r.distorted: None for r in records}
     paths |= {r.reference: None for r in records if r.reference is not None}
     sizes, broken = _decode_all(list(paths), workers, progress)
@@ -302,10 +302,14 @@ def _facts(name: str) -> "Facts":
     return FACTS[name]
 
 
-def _read(name: str, root: Path, allow_missing: bool) -> "list[Record]":
-    from ganiqa_jax.data import catalog
+def _read(
+    name: str, root: Path, allow_missing: bool, *, choices: bool = False
+) -> "list[Record]":
+    """The records of a set; with `choices` also the versions that people chose from."""
+    from ganiqa_jax.data import bapps, catalog
 
-    _facts(name)
+    if _facts(name).kind == "triplets" and choices:
+        return bapps.read_versions(root, allow_missing=allow_missing)
     return catalog.read(name, root, allow_missing=allow_missing)
 
 

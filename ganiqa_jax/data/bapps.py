@@ -51,6 +51,9 @@ FACTS = Facts(
 }""",
 )
 
+Part = Literal["train", "val"]
+PARTS: tuple[Part, ...] = ("train", "val")
+
 
 @dataclass(frozen=True)
 class Triplet:
@@ -76,7 +79,7 @@ class Triplet:
 def read_triplets(
     root: Path,
     *,
-    part: Literal["train", "val"] = "val",
+    part: Part = "val",
     kinds: Sequence[str] = (),
     allow_missing: bool = False,
 ) -> list[Triplet]:
@@ -94,10 +97,7 @@ def read_triplets(
     Raises:
       InputError: if choices or pictures are missing or damaged.
     """
-    top = Folder(root)
-    if top.folders("dataset"):
-        top = top.folder("dataset")
-    place = top.folder("2afc").folder(part)
+    place = _place(root, part)
     there = {folder.path.name.lower(): folder for folder in place.folders()}
     absent = [kind for kind in kinds or ("traditional",) if kind not in there]
     if absent and (kinds or not there):
@@ -110,16 +110,29 @@ def read_triplets(
         for kind in kinds or there
         for triplet in _of_kind(there[kind], part=part, kind=kind)
     ]
-    records = [
-        Record(f"{triplet.content}/{side}", path, triplet.reference, None, "")
-        for triplet in triplets
-        for side, path in (("p0", triplet.p0), ("p1", triplet.p1))
-    ]
     kept = check_records(
-        records, dataset=FACTS.title, advice=FACTS.layout, allow_missing=allow_missing
+        _versions(triplets),
+        dataset=FACTS.title,
+        advice=FACTS.layout,
+        allow_missing=allow_missing,
     )
     names = {record.name for record in kept}
     return [t for t in triplets if {f"{t.content}/p0", f"{t.content}/p1"} <= names]
+
+
+def read_versions(root: Path, *, allow_missing: bool = False) -> list[Record]:
+    """Both versions of each triplet, of the parts that are there, as unscored pairs.
+
+    Arguments and errors as in `read_triplets`.
+    """
+    there: list[Part] = [part for part in PARTS if _place(root, part).folders()]
+    return [
+        version
+        for part in there or list(PARTS[-1:])
+        for version in _versions(
+            read_triplets(root, part=part, allow_missing=allow_missing)
+        )
+    ]
 
 
 def agreement(
@@ -138,6 +151,28 @@ def agreement(
       share: of raters who found p1 closer.
     """
     return np.select([d0 < d1, d1 < d0], [1.0 - share, share], 0.5)
+
+
+def _place(root: Path, part: Part) -> Folder:
+    top = Folder(root)
+    if top.folders("dataset"):
+        top = top.folder("dataset")
+    return top.folder("2afc").folder(part)
+
+
+def _versions(triplets: Sequence[Triplet]) -> list[Record]:
+    return [
+        Record(
+            f"{triplet.content}/{side}",
+            path,
+            triplet.reference,
+            mos=None,
+            content=triplet.content,
+            kind=triplet.kind,
+        )
+        for triplet in triplets
+        for side, path in (("p0", triplet.p0), ("p1", triplet.p1))
+    ]
 
 
 def _of_kind(folder: Folder, *, part: str, kind: str) -> list[Triplet]:

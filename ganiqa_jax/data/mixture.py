@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ganiqa_jax.config import Cache, Role
+from ganiqa_jax.data.online import Damage, damage_of
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.errors import InputError
 
@@ -22,7 +23,7 @@ PERIOD = 1024
 """Draws after which the pattern of weighted sources repeats; weights are rounded to
 whole draws of it, each at least one."""
 
-_ORDER, _CROP = 0, 1  # what a stream of random numbers is for
+_ORDER, _CROP = 0, 1  # what random words are for; those of a crop also damage it
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class SourceData:
       pseudo: for unlabelled pairs, record name to (z, confidence in [0, 1]); without
         it, z is 0 and the confidence 1.
       weight: its share of the rows that weighted sources of its kind have together.
+      kinds: of damage that the records, pristine pictures, are given as they are read;
+        none reads pairs as they are.
     """
 
     records: tuple[Record, ...]
@@ -49,6 +52,7 @@ class SourceData:
     std: float = 1.0
     pseudo: Mapping[str, tuple[float, float]] | None = None
     weight: float = 0.0
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -62,7 +66,7 @@ class SourceData:
                 raise InputError(
                     f"{record.name} has no reference; its role must be 'pictures'."
                 )
-            if self.labelled and record.mos is None:
+            if self.labelled and record.mos is None and not self.kinds:
                 raise InputError(f"{record.name} has no score, as {self.role} must.")
             if self.pseudo is not None and record.name not in self.pseudo:
                 raise InputError(
@@ -84,8 +88,16 @@ class SourceData:
         contents = sorted({record.content for record in self.records})
         return {content: number for number, content in enumerate(contents)}
 
-    def target(self, record: Record) -> tuple[float, float]:
-        """What a row of this record is to learn: z, and its confidence."""
+    def target(self, record: Record, grade: float) -> tuple[float, float]:
+        """What a row of this record is to learn: z, and its confidence.
+
+        Args:
+          record: what is drawn.
+          grade: of a pair that was made as it was read; NaN, and then z is too, where
+            the teacher is to score it.
+        """
+        if self.kinds:
+            return (grade - self.mean) / self.std, 1.0
         if record.mos is not None and self.labelled:
             return (record.mos - self.mean) / self.std, 1.0
         return (0.0, 1.0) if self.pseudo is None else self.pseudo[record.name]
@@ -264,6 +276,7 @@ class PlannedRow(NamedTuple):
       down: where it lies from top to bottom, in [0, 1).
       index: global number of the row.
       counts: False for what fills the last batch of an epoch.
+      damage: what is done to the crop, in a source that makes its pairs.
     """
 
     record: Record
@@ -272,6 +285,7 @@ class PlannedRow(NamedTuple):
     down: float
     index: int
     counts: bool = True
+    damage: Damage | None = None
 
 
 def plan(mixture: Mixture, step: int) -> list[PlannedRow]:
@@ -300,14 +314,15 @@ def planned_row(mixture: Mixture, step: int, slot: int) -> PlannedRow:
     source = mixture.sources[number]
     epoch, place = divmod(position, len(source.records))
     order = _epoch_order(mixture.seed, number, epoch, len(source.records))
-    stream = _stream(mixture.seed, number, _CROP, position)
-    across, down = (stream.random_raw(2) >> np.uint64(11)) * 2.0**-53
+    words = _stream(mixture.seed, number, _CROP, position).random_raw(6)
+    across, down = (words[:2] >> np.uint64(11)) * 2.0**-53
     return PlannedRow(
         record=source.records[order[place]],
         source=number,
         across=float(across),
         down=float(down),
         index=step * mixture.batch_size + slot,
+        damage=damage_of(source.kinds, words[2:]) if source.kinds else None,
     )
 
 

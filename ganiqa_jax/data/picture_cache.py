@@ -29,8 +29,21 @@ class Opened(NamedTuple):
     pixels: UInt8[np.ndarray, "H W 3"]
     size: tuple[int, int]
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the pixels."""
+        return self.pixels.shape[:2]
 
-Opener = Callable[[Path, int], Opened]
+    def whole(self) -> UInt8[np.ndarray, "H W 3"]:
+        """All pixels."""
+        return self.pixels
+
+    def square(self, top: int, left: int, side: int) -> UInt8[np.ndarray, "S S 3"]:
+        """A square of the pixels; it lies within them."""
+        return self.pixels[top : top + side, left : left + side]
+
+
+WholeOpener = Callable[[Path, int], Opened]
 """Decodes the picture of a path and resizes it to a shorter side, pixels."""
 
 
@@ -42,7 +55,7 @@ class MemoryCache:
       capacity: bytes of pixels that may stay.
     """
 
-    def __init__(self, opener: Opener, capacity: int):
+    def __init__(self, opener: WholeOpener, capacity: int):
         self._opener = opener
         self._capacity = capacity
         self._pictures: dict[tuple[Path, int], Opened] = {}
@@ -91,7 +104,7 @@ class DiskCache:
       InputError: if the folder cannot be made or written.
     """
 
-    def __init__(self, opener: Opener, folder: Path, capacity: int):
+    def __init__(self, opener: WholeOpener, folder: Path, capacity: int):
         self._opener = opener
         self._folder = folder
         self._capacity = capacity

@@ -10,7 +10,6 @@ import os
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,9 @@ from ganiqa_jax.data.mixture import (
     planned_row,
     row_in_order,
 )
-from ganiqa_jax.data.picture_cache import DiskCache, MemoryCache, Opened, Opener
+from ganiqa_jax.data.picture_cache import DiskCache, MemoryCache
+from ganiqa_jax.data.reading import Opener, open_picture, open_whole, read_row
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.scoring.decode import (
-    DecodeError,
-    decode_picture,
-    reflect_to,
-    resize_short_side,
-)
 from ganiqa_jax.types import Batch
 
 # Both are read when tensorflow is loaded, which otherwise fills the terminal.
@@ -119,49 +113,6 @@ def epoch(
     return _Batches(mixture, row_in_order, share, numbers, prefetch, threads)
 
 
-def open_picture(path: Path, short_side: int) -> Opened:
-    """Decodes a picture of a training set and resizes it.
-
-    Raises:
-      InputError: if it cannot be decoded; names the file.
-    """
-    try:
-        pixels = decode_picture(path).pixels
-        size = (pixels.shape[1], pixels.shape[0])
-        return Opened(resize_short_side(pixels, short_side), size)
-    except DecodeError as error:
-        raise InputError(
-            f"Training picture {path} cannot be read: {error} "
-            "Get it anew, or leave it out of the label file."
-        ) from error
-
-
-def crop_pictures(
-    row: PlannedRow, source: SourceData, crop: int, opener: Opener
-) -> UInt8[np.ndarray, "N S S 3"]:
-    """The distorted crop of a row and, for a pair, the same box of its reference.
-
-    Raises:
-      InputError: if a picture cannot be read, or a pair differs in size.
-    """
-    record = row.record
-    opened = [opener(record.distorted, source.short_side)]
-    if source.has_references and record.reference is not None:
-        opened.append(opener(record.reference, source.short_side))
-        (width, height), (other_width, other_height) = (o.size for o in opened)
-        if opened[0].size != opened[1].size:
-            raise InputError(
-                f"{record.distorted} is {width}x{height} but its reference "
-                f"{record.reference} is {other_width}x{other_height}; "
-                "the pictures of a pair must have one size."
-            )
-    pictures = [reflect_to(picture.pixels, crop) for picture in opened]
-    height, width = pictures[0].shape[:2]
-    top = int(row.down * (height - crop + 1))
-    left = int(row.across * (width - crop + 1))
-    return np.stack([p[top : top + crop, left : left + crop] for p in pictures])
-
-
 def _checked(mixture: Mixture, share: Share | None) -> Share:
     """The share of a process, or all there is."""
     rows, references = range(mixture.batch_size), range(mixture.pair_rows)
@@ -202,13 +153,13 @@ class _Batches(Iterator[Batch]):
     def __next__(self) -> Batch:
         step = next(self._steps)
         try:
-            stacked = next(self._pictures[0])
+            stacked, grades = next(self._pictures[0])
         except tf.errors.OpError:
             if self._failures:  # tensorflow passes on only the text of our own error
                 raise self._failures[0] from None
             raise
         rows = [self._planned(self._mixture, step, n) for n in self._share.rows]
-        return _batch(self._mixture, rows, self._share, stacked)
+        return _batch(self._mixture, rows, self._share, stacked, grades)
 
 
 def _opener(mixture: Mixture) -> Opener:
@@ -216,10 +167,10 @@ def _opener(mixture: Mixture) -> Opener:
     if mixture.cache == "off":
         return open_picture
     if mixture.cache == "memory":
-        return MemoryCache(open_picture, mixture.cache_bytes).open
+        return MemoryCache(open_whole, mixture.cache_bytes).open
     if mixture.cache_dir is None:
         raise InputError("The cache 'disk' needs a folder, data.cache_dir.")
-    return DiskCache(open_picture, mixture.cache_dir, mixture.cache_bytes).open
+    return DiskCache(open_whole, mixture.cache_dir, mixture.cache_bytes).open
 
 
 def _picture_dataset(
@@ -231,7 +182,10 @@ def _picture_dataset(
     threads: int,
     failures: list[InputError],
 ) -> tf.data.Dataset:
-    """All crops of a batch as one uint8 array: of each row picture, then reference."""
+    """Of each batch all crops, uint8 [N, S, S, 3], and the grades of its rows, [B].
+
+    The crops are in the order of the rows, the picture of each before its reference.
+    """
     opener = _opener(mixture)
     crop = mixture.crop
     wanted = [
@@ -242,31 +196,41 @@ def _picture_dataset(
     # Rows that tensorflow read one by one would each be copied three times.
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
 
-    def read_row(step: int, slot: int, own: list[bool]) -> list[np.ndarray]:
+    def read(step: int, slot: int, own: list[bool]) -> tuple[list[np.ndarray], float]:
         row = planned(mixture, step, slot)
-        crops = crop_pictures(row, mixture.sources[row.source], crop, opener)
-        return [one for one, wanted in zip(crops, own, strict=False) if wanted]
+        crops, grade = read_row(row, mixture.sources[row.source], crop, opener)
+        return [one for one, wanted in zip(crops, own, strict=False) if wanted], grade
 
-    def read_batch(step: np.int64) -> UInt8[np.ndarray, "N S S 3"]:
-        rows = [pool.submit(read_row, int(step), *each) for each in wanted]
+    def read_batch(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        rows = [pool.submit(read, int(step), *each) for each in wanted]
         try:
-            return np.stack([picture for row in rows for picture in row.result()])
+            crops, grades = zip(*(row.result() for row in rows), strict=True)
         except InputError as error:
             failures.append(error)
             raise
         finally:
             for row in rows:
                 row.cancel()
+        stacked = np.stack([picture for row in crops for picture in row])
+        kept = [
+            grade
+            for grade, (slot, _) in zip(grades, wanted, strict=True)
+            if slot in share.rows
+        ]
+        return stacked, np.array(kept, np.float32)
 
     @tf.autograph.experimental.do_not_convert
-    def read(step: tf.Tensor) -> tf.Tensor:
-        stacked = tf.numpy_function(read_batch, [step], tf.uint8, stateful=False)
+    def read_in_turn(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        stacked, grades = tf.numpy_function(
+            read_batch, [step], (tf.uint8, tf.float32), stateful=False
+        )
         stacked.set_shape([pictures, crop, crop, 3])
-        return stacked
+        grades.set_shape([len(share.rows)])
+        return stacked, grades
 
     # Two at a time: first rows of a batch are read beside the last of the one before.
     dataset = tf.data.Dataset.range(steps.start, steps.stop)
-    dataset = dataset.map(read, num_parallel_calls=2, deterministic=True)
+    dataset = dataset.map(read_in_turn, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = 2  # they wait for those of the pool
@@ -278,10 +242,14 @@ def _batch(
     rows: list[PlannedRow],
     share: Share,
     stacked: UInt8[np.ndarray, "N S S 3"],
+    grades: Float[np.ndarray, " B"],
 ) -> Batch:
     """Puts pictures and targets together; reference i belongs to row i."""
     sources = [mixture.sources[row.source] for row in rows]
-    targets = [s.target(row.record) for s, row in zip(sources, rows, strict=True)]
+    targets = [
+        source.target(row.record, float(grade))
+        for source, row, grade in zip(sources, rows, grades, strict=True)
+    ]
     contents = [
         s.content_numbers[row.record.content]
         for s, row in zip(sources, rows, strict=True)

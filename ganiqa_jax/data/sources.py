@@ -1,6 +1,9 @@
 """The data sets of one training run: labels read, split by content, counted."""
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +11,9 @@ import numpy as np
 
 from ganiqa_jax.config import DataConfig, SourceConfig
 from ganiqa_jax.data import catalog, protocols
+from ganiqa_jax.data.mixture import Mixture, SourceData, planned_row
+from ganiqa_jax.data.online import KINDS, pristine_of
+from ganiqa_jax.data.reading import open_picture, read_row
 from ganiqa_jax.data.records import (
     Record,
     Split,
@@ -18,6 +24,9 @@ from ganiqa_jax.data.records import (
 )
 from ganiqa_jax.errors import InputError
 
+GRADED_PAIRS = 256
+"""Pairs that are made to learn how the grades of an on-line source are spread."""
+
 
 class Source(NamedTuple):
     """One data set of a run.
@@ -26,7 +35,8 @@ class Source(NamedTuple):
       config: its setting.
       split: what is trained on, what may decide, what is tested on.
       mean: of the training scores in [0, 1].
-      std: their deviation; 1 where there is none.
+      std: their deviation; 1 where there is none. Both are those of a sample of
+        `GRADED_PAIRS` where the pairs are made as they are read.
       protocol: name of the split; empty for one by fractions.
     """
 
@@ -49,23 +59,82 @@ def load_sources(data: DataConfig, workdir: Path) -> list[Source]:
     """
     sources = []
     for config in data.sources:
-        records = catalog.read(config.dataset, Path(config.root))
-        if config.role != "pictures" and any(r.reference is None for r in records):
-            raise InputError(
-                f"{config.dataset} has no references; its role must be 'pictures'."
-            )
+        records = _records(config)
         split, protocol = _split(data, config, records, workdir)
         if not split.train:
             raise InputError(
                 f"{protocol or 'The split'} leaves no picture of {config.dataset} to "
                 "train on; choose another split."
             )
-        scores = [r.mos for r in split.train if r.mos is not None]
+        if config.distort and config.labelled:
+            scores = _sampled_grades(data, config, split.train)
+        else:
+            scores = [r.mos for r in split.train if r.mos is not None]
         mean, std = (
             (float(np.mean(scores)), float(np.std(scores))) if scores else (0.0, 1.0)
         )
         sources.append(Source(config, split, mean, std or 1.0, protocol))
     return sources
+
+
+def source_data(
+    source: Source, pseudo: Mapping[str, tuple[float, float]] | None = None
+) -> SourceData:
+    """The training part of a source, ready to be mixed."""
+    return _source_data(
+        source.config, source.split.train, source.mean, source.std, pseudo
+    )
+
+
+def _source_data(
+    config: SourceConfig,
+    records: Sequence[Record],
+    mean: float = 0.0,
+    std: float = 1.0,
+    pseudo: Mapping[str, tuple[float, float]] | None = None,
+) -> SourceData:
+    return SourceData(
+        records=tuple(records),
+        role=config.role,
+        rows=config.rows,
+        short_side=config.short_side,
+        mean=mean,
+        std=std,
+        pseudo=pseudo,
+        weight=config.weight,
+        kinds=KINDS[config.distort] if config.distort else (),
+    )
+
+
+def _records(config: SourceConfig) -> list[Record]:
+    """What a source may draw from, before it is split."""
+    records = catalog.read(config.dataset, Path(config.root))
+    if config.role != "pictures" and any(r.reference is None for r in records):
+        raise InputError(
+            f"{config.dataset} has no references; its role must be 'pictures'."
+        )
+    if config.distort:
+        return list(pristine_of(records))
+    if all(r.reference == r.distorted for r in records):
+        raise InputError(
+            f"{config.dataset} has undamaged pictures alone; set `distort`, so that "
+            "pairs are made of them."
+        )
+    return records
+
+
+def _sampled_grades(
+    data: DataConfig, config: SourceConfig, records: Sequence[Record]
+) -> list[float]:
+    """Grades of the first pairs that a run with this seed of the split would make."""
+    source = dataclasses.replace(_source_data(config, records), rows=1, weight=0.0)
+    mixture = Mixture((source,), crop=data.crop, seed=data.split_seed, cache="off")
+    rows = [planned_row(mixture, number, 0) for number in range(GRADED_PAIRS)]
+    read = functools.partial(
+        read_row, source=source, crop=data.crop, opener=open_picture
+    )
+    with ThreadPoolExecutor(2) as pool:
+        return [found.grade for found in pool.map(read, rows)]
 
 
 def _split(

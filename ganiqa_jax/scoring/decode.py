@@ -1,4 +1,4 @@
-"""A picture file becomes 8-bit RGB pixels, and pixels become the crops of a score.
+"""A picture file becomes 8-bit RGB pixels.
 
 One path for training and scoring: Pillow, on the CPU. Dimensions are read from the
 header and checked before any pixel is decoded; only formats of `FORMATS` are tried,
@@ -21,6 +21,7 @@ import stat
 import struct
 import threading
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -30,10 +31,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.data.prepared import StoredPath
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.image.crops import test_boxes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
@@ -46,10 +45,18 @@ SUFFIXES = frozenset(
 MIN_SIDE = 16
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 512 * 2**20
-MAX_RESIZED_PIXELS = 256 * 2**20
-"""A resize to a fixed shorter side lets a thin picture grow without bound."""
 
 _ORIENTATION_TAG = 0x0112
+_UPRIGHT: Mapping[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes an orientation: Pillow turns against the clock."""
 _PNG_END = b"IEND\xaeB`\x82"
 
 # O_NONBLOCK: were the file changed for a pipe meanwhile, opening must not wait.
@@ -100,6 +107,24 @@ class DecodeError(InputError):
         self.width = width
         self.height = height
         self.mode = mode
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """A decoded picture as Pillow has it, and what the file said about itself.
+
+    Attributes:
+      image: upright RGB on an opaque ground. Pixels are copied when Pillow's are taken
+        as an array or an array is taken by Pillow, so what is left of a picture after
+        resizing and cutting should be taken, not all of it.
+      width, height, mode, warnings: as in `Picture`.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    mode: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,6 +191,27 @@ def decode_picture(
     alpha: Literal["white", "black"] = "white",
     exif: bool = True,
 ) -> Picture:
+    """Decodes a picture file to upright 8-bit RGB, as an array.
+
+    Arguments and errors as in `decode_image`.
+    """
+    decoded = decode_image(source, max_pixels=max_pixels, alpha=alpha, exif=exif)
+    return Picture(
+        pixels=np.ascontiguousarray(np.asarray(decoded.image)),
+        width=decoded.width,
+        height=decoded.height,
+        mode=decoded.mode,
+        warnings=decoded.warnings,
+    )
+
+
+def decode_image(
+    source: Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    alpha: Literal["white", "black"] = "white",
+    exif: bool = True,
+) -> DecodedImage:
     """Decodes a picture file to upright 8-bit RGB.
 
     Args:
@@ -226,73 +272,6 @@ def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
         )
 
 
-def resize_short_side(
-    pixels: UInt8[np.ndarray, "H W 3"], side: int
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Resizes so that the shorter side has `side` pixels; 0 changes nothing.
-
-    Pillow's bicubic filter, which widens with the reduction (antialiasing).
-
-    Raises:
-      DecodeError: `too_large`, if so thin a picture would grow past
-        `MAX_RESIZED_PIXELS`.
-    """
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    if side in (0, short):
-        return pixels
-    new_height, new_width = (
-        max(side, round(length * side / short)) for length in (height, width)
-    )
-    if new_height * new_width > MAX_RESIZED_PIXELS:
-        raise DecodeError(
-            f"{width}x{height} pixels are too thin: {new_width}x{new_height} after "
-            f"resizing the shorter side to {side}.",
-            "too_large",
-        )
-    image = Image.fromarray(pixels)
-    return np.asarray(image.resize((new_width, new_height), Image.Resampling.BICUBIC))
-
-
-def reflect_to(
-    pixels: UInt8[np.ndarray, "H W 3"], side: int
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Mirrors a picture outwards until both sides have at least `side` pixels.
-
-    Half of what is missing goes before, half after (the odd pixel after). The edge
-    itself is not doubled; a picture under half of `side` is mirrored again and
-    again, and a side of one pixel is repeated.
-    """
-    missing = [max(0, side - length) for length in pixels.shape[:2]]
-    if not any(missing):
-        return pixels
-    widths = [(lack // 2, lack - lack // 2) for lack in missing]
-    return np.pad(pixels, [*widths, (0, 0)], mode="reflect")
-
-
-def prepare(
-    pixels: UInt8[np.ndarray, "H W 3"], preprocessing: Preprocessing
-) -> UInt8[np.ndarray, "N S S 3"]:
-    """The crops that a score is the mean over: resize, mirror outwards, cut.
-
-    The same sides give the same boxes, so a reference and its distorted version
-    are cut alike.
-
-    Args:
-      pixels: from `decode_picture`.
-      preprocessing: shorter side, crop side, positions; with `mirror` the mirrored
-        crops follow the plain ones.
-    """
-    side = preprocessing.crop
-    resized = resize_short_side(pixels, preprocessing.short_side)
-    filled = reflect_to(resized, side)
-    boxes = test_boxes(filled.shape[0], filled.shape[1], side, preprocessing.points)
-    crops = np.stack([filled[y : y + side, x : x + side] for y, x in boxes])
-    if preprocessing.mirror:
-        crops = np.concatenate([crops, crops[:, :, ::-1]])
-    return crops
-
-
 def _open_header(data: bytes) -> Image.Image:
     # Pillow's own limit is one global for the process and warns or raises at sizes
     # that are not ours; check_size follows at once.
@@ -315,7 +294,7 @@ def _too_large(reason: str, width: int, height: int, mode: str) -> DecodeError:
     return DecodeError(reason, "too_large", width=width, height=height, mode=mode)
 
 
-def _decode(image: Image.Image, alpha: str, exif: bool) -> Picture:
+def _decode(image: Image.Image, alpha: str, exif: bool) -> DecodedImage:
     width, height = image.size
     mode = image.mode
     warnings = []
@@ -326,24 +305,19 @@ def _decode(image: Image.Image, alpha: str, exif: bool) -> Picture:
     if mode == "CMYK":
         warnings.append("cmyk")
     image.load()
-    pixels = _to_rgb(image, alpha)
+    rgb = _to_rgb(image, alpha)
     if exif:
         try:
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         except _PARSER_ERRORS:
             orientation = 1
             warnings.append("exif_unreadable")
-        pixels = _upright(pixels, orientation)
-    return Picture(
-        pixels=np.ascontiguousarray(pixels),
-        width=width,
-        height=height,
-        mode=mode,
-        warnings=tuple(warnings),
-    )
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+    return DecodedImage(rgb, width, height, mode, tuple(warnings))
 
 
-def _to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
+def _to_rgb(image: Image.Image, alpha: str) -> Image.Image:
     if image.mode == "F":
         raise DecodeError(
             "A floating-point picture has no known range; save it as 8- or 16-bit."
@@ -355,10 +329,10 @@ def _to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
         image = Image.alpha_composite(ground, image.convert("RGBA"))
     if image.mode != "RGB":  # converting would copy it
         image = image.convert("RGB")
-    return np.asarray(image)
+    return image
 
 
-def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 3"]:
+def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
@@ -370,24 +344,7 @@ def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> UInt8[np.ndarray, "H W 
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey = np.where(values == transparent, 255 if alpha == "white" else 0, grey)
-    return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def _upright(
-    pixels: UInt8[np.ndarray, "H W 3"], orientation: Any
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Undoes the orientation tag: 2 to 4 mirror or turn, 5 to 8 swap the sides."""
-    transposed = np.swapaxes(pixels, 0, 1)
-    views = {
-        2: pixels[:, ::-1],
-        3: pixels[::-1, ::-1],
-        4: pixels[::-1],
-        5: transposed,
-        6: transposed[:, ::-1],
-        7: transposed[::-1, ::-1],
-        8: transposed[::-1],
-    }
-    return views.get(orientation, pixels)
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
 
 def _reason(error: BaseException) -> str:

@@ -12,12 +12,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.scoring.cropping import prepare, resize_to
 from ganiqa_jax.scoring.decode import (
     DecodeError,
     Picture,
     check_size,
     decode_picture,
-    prepare,
     read_file,
 )
 from ganiqa_jax.scoring.rows import Status
@@ -182,9 +182,7 @@ def _match_sizes(
         return (reference, distorted), ()
     height, width = distorted.shape[:2]
     if rules.on_size_mismatch == "resize-ref":
-        resized = Image.fromarray(reference).resize(
-            (width, height), Image.Resampling.BICUBIC
-        )
+        resized = resize_to(Image.fromarray(reference), (height, width))
         return (np.asarray(resized), distorted), ("reference resized",)
     if rules.on_size_mismatch == "center-crop":
         height, width = np.minimum(reference.shape[:2], distorted.shape[:2]).tolist()
