@@ -1,0 +1,156 @@
+"""Fusion of the backbone's levels, semantic and moment branch, score head.
+
+Sources: Yan and Si 2024, DOI 10.19370/10-1886/ts.2024.01.006; Conde et al., CVPR
+Workshops 2022, arXiv:2204.12819.
+"""
+
+# pyright: reportMissingImports=false
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from torch_reference.layers import (
+    BatchNorm,
+    CellLinear,
+    ChannelNorm,
+    average_pool,
+    resize_map,
+)
+
+DISTILLED_MAPS = ("difference", "reference", "encoded", "decoded")
+
+
+class Output(NamedTuple):
+    """What both networks give out.
+
+    Attributes:
+      z: [B], the score in deviations of the training scores, higher is better.
+      logits: [B, K] of the score bins; None without bins.
+      features: named intermediates; maps are [B, D, n, n].
+    """
+
+    z: Tensor
+    logits: Tensor | None
+    features: dict[str, Tensor]
+
+
+class MultiResolutionFusion(nn.Module):
+    """A 1x1 convolution for each level, resized, layer-normalised, summed or joined.
+
+    Args:
+      inputs: channels of each level, finest first. A single level passes its
+        convolution alone.
+      width: D.
+      fusion: `sum` by softmax of learned scalars, or `concat` and one more 1x1.
+      level: whose grid the result has.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        width: int,
+        fusion: Literal["sum", "concat"] = "sum",
+        level: int = 0,
+    ) -> None:
+        super().__init__()
+        self.level = level
+        self.levels = len(inputs)
+        for i, channels in enumerate(inputs):
+            self.add_module(f"project_{i}", nn.Conv2d(channels, width, 1))
+            if self.levels > 1:
+                self.add_module(f"norm_{i}", ChannelNorm(width))
+        self.mix = None
+        if self.levels > 1 and fusion == "concat":
+            self.mix = nn.Conv2d(self.levels * width, width, 1)
+        elif self.levels > 1:
+            self.level_weights = nn.Parameter(torch.zeros(self.levels))
+
+    def forward(self, taps: Sequence[Tensor]) -> Tensor:
+        height, width = taps[self.level].shape[2:]
+        maps = []
+        for i, tap in enumerate(taps):
+            y = self.get_submodule(f"project_{i}")(tap)
+            if self.levels == 1:
+                return y
+            maps.append(self.get_submodule(f"norm_{i}")(resize_map(y, height, width)))
+        if self.mix is not None:
+            return self.mix(torch.cat(maps, dim=1))
+        shares = self.level_weights.softmax(dim=0)
+        return torch.einsum("l,lbchw->bchw", shares, torch.stack(maps))
+
+
+class SemanticBranch(nn.Module):
+    """Dense layers on [g_dis, |g_ref - g_dis|, cosine] of the deepest level."""
+
+    def __init__(self, channels: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.hidden = nn.Linear(2 * channels + 1, 2 * width)
+        self.out = nn.Linear(2 * width, width)
+
+    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        g_ref, g_dis = average_pool(reference), average_pool(distorted)
+        cosine = F.cosine_similarity(g_ref, g_dis, dim=1)[:, None]
+        seen = torch.cat([g_dis, (g_ref - g_dis).abs(), cosine], dim=1)
+        hidden = F.silu(self.hidden(seen))
+        return self.out(F.dropout(hidden, self.dropout, self.training))
+
+
+class MomentBranch(nn.Module):
+    """A dense layer on standardised means and deviations of the trunk's channels."""
+
+    def __init__(
+        self, channels: int, width: int, dropout: float, fixed_statistics: bool
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.norm = BatchNorm(2 * channels, fixed=fixed_statistics)
+        self.out = nn.Linear(2 * channels, width)
+
+    def forward(self, moments: Tensor) -> Tensor:
+        seen = self.norm(moments[:, :, None, None])[:, :, 0, 0]
+        return self.out(F.dropout(seen, self.dropout, self.training))
+
+
+class QualityHead(nn.Module):
+    """Dense, ReLU, then the score, and from the same hidden vector the bins."""
+
+    def __init__(
+        self, inputs: int, width: int, bins: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.hidden = nn.Linear(inputs, width)
+        self.score = nn.Linear(width, 1)
+        self.bins = nn.Linear(width, bins) if bins else None
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
+        hidden = F.relu(self.hidden(pooled))
+        hidden = F.dropout(hidden, self.dropout, self.training)
+        z = self.score(hidden).squeeze(1)
+        return z, None if self.bins is None else self.bins(hidden)
+
+
+class FeatureAdapters(nn.Module):
+    """A dense layer on every cell of each map that is distilled; training only."""
+
+    def __init__(self, width: int, teacher_width: int) -> None:
+        super().__init__()
+        for name in DISTILLED_MAPS:
+            self.add_module(name, CellLinear(width, teacher_width))
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {n: self.get_submodule(n)(features[n]) for n in DISTILLED_MAPS}
+
+
+def moments_of(taps: Sequence[Tensor]) -> Tensor:
+    """[B, M]: of each map in turn the means, then the deviations of its channels."""
+    parts = []
+    for tap in taps:
+        var, mean = torch.var_mean(tap, dim=(2, 3), unbiased=False)
+        parts += [mean, torch.sqrt(var + 1e-6)]
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,104 @@
+"""The light network that sees one picture.
+
+Source: Yan and Si 2024, DOI 10.19370/10-1886/ts.2024.01.006.
+"""
+
+# pyright: reportMissingImports=false
+
+import torch
+from torch import Tensor, nn
+
+from ganiqa_jax.network_config import StudentConfig
+from torch_reference import efficientvit, mobilenet_v1
+from torch_reference.attention import map_attention
+from torch_reference.conformer import DepthwiseSeparableConv, Transformer
+from torch_reference.jnd import mjnd
+from torch_reference.layers import average_pool
+from torch_reference.quality import (
+    MomentBranch,
+    MultiResolutionFusion,
+    Output,
+    QualityHead,
+    moments_of,
+)
+
+
+class Student(nn.Module):
+    """[B, 3, H, W] in [0, 1] to a score, without noise."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk, channels, coarsest = _trunk(config)
+        width = config.width
+        self.neck = MultiResolutionFusion(coarsest, width, level=1)
+        self.attention = None
+        if config.trunk == "mobilenet_v1" and config.attention != "none":
+            self.attention = map_attention(config, width)
+        for name in ("difference", "reference"):
+            for i in range(2):
+                self.add_module(f"{name}_dsc_{i}", DepthwiseSeparableConv(width))
+        self.transformer = Transformer(config)
+        self.semantic = None
+        if config.semantic:
+            pretrained = config.trunk_weights is not None
+            self.semantic = MomentBranch(
+                sum(channels), width, config.dropout, pretrained
+            )
+        seen = 2 * width if config.semantic else width
+        self.head = QualityHead(seen, width, config.bins, config.dropout)
+
+    def forward(self, distorted: Tensor) -> Output:
+        taps = self.trunk(mjnd(distorted, self.config.jnd))
+        h = self.neck(_coarsest(taps))
+        if self.attention is not None:
+            h = h + self.attention(h)
+        difference = self._branch("difference", h)
+        reference = self._branch("reference", h)
+        encoded, decoded = self.transformer(difference, reference)
+        features = {
+            "difference": difference,
+            "reference": reference,
+            "encoded": encoded,
+            "decoded": decoded,
+            "pooled": average_pool(decoded),
+        }
+        seen = [features["pooled"]]
+        if self.semantic is not None:
+            features["moments"] = moments_of(taps)
+            features["semantic"] = self.semantic(features["moments"])
+            seen.append(features["semantic"])
+        z, logits = self.head(torch.cat(seen, dim=1))
+        return Output(z, logits, features)
+
+    def _branch(self, name: str, h: Tensor) -> Tensor:
+        for i in range(2):
+            h = self.get_submodule(f"{name}_dsc_{i}")(h)
+        return h
+
+
+def _trunk(
+    config: StudentConfig,
+) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
+    """The trunk, the channels of its maps, and of those that `_coarsest` keeps."""
+    if config.trunk == "efficientvit":
+        channels = efficientvit.CHANNELS
+        return efficientvit.EfficientViT(config), channels, channels
+    taps = "dense" if config.semantic else "multi"
+    trunk = mobilenet_v1.MobileNetV1(
+        taps,
+        frozen_blocks=config.frozen_blocks,
+        fixed_statistics=config.trunk_weights is not None,
+    )
+    channels = mobilenet_v1.CHANNELS
+    return trunk, channels[taps], channels["multi"]
+
+
+def _coarsest(taps: list[Tensor]) -> list[Tensor]:
+    """Of maps finest first, the last at each of the three coarsest resolutions."""
+    last = [
+        tap
+        for tap, following in zip(taps, [*taps[1:], None], strict=True)
+        if following is None or following.shape[2:] != tap.shape[2:]
+    ]
+    return last[-3:]
