@@ -132,7 +132,7 @@ def with_state(variables: Mapping[str, Any], module: torch.nn.Module) -> dict[st
       KeyError: if the module lacks one of the arrays.
     """
     state = module.state_dict()
-    named = dict(to_flax(name, value.numpy()) for name, value in state.items())
+    named = dict(to_flax(name, value.numpy().copy()) for name, value in state.items())
 
     def replaced(tree: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
         return {

@@ -1,12 +1,15 @@
 """Gradients and losses of distillation steps in JAX and in PyTorch.
 
 Pictures are their own mirror images, so that the mirroring of our step changes nothing;
-dropout and noise are off.
+dropout and noise are off. So is the JND, which has no parameters and is compared by
+itself: it decides by thresholds, and a pixel on the other side of one is another
+picture, whose gradient differs by more than rounding does.
 """
 
 # pyright: reportMissingImports=false
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +21,7 @@ import torch
 from ganiqa_jax import optim, steps
 from ganiqa_jax.config import (
     DistillWeights,
+    JndConfig,
     NoiseConfig,
     OptimConfig,
     StudentConfig,
@@ -44,6 +48,11 @@ from torch_reference.student import Student as TorchStudent
 from torch_reference.teacher import Teacher as TorchTeacher
 from torch_reference.weights import load_flax, to_flax
 
+OFF = JndConfig(strength=0.0)
+
+MOVED = 0.1
+"""How far a start lies from the network's own, on the way to random variables."""
+
 NOTHING = 1e-6
 """Share of the whole gradient below which an array's is rounding of zero."""
 
@@ -66,17 +75,19 @@ def start(student: StudentConfig, teacher: TeacherConfig, batch: Batch) -> Both:
     """Both networks and adapters on the same random weights.
 
     Args:
-      student: its dropout is turned off.
+      student: its dropout and JND are turned off; so is the JND of the teacher.
       batch: pictures for shapes and for the statistics of norms.
     """
-    student = dataclasses.replace(student, dropout=0.0, stochastic_depth=0.0)
+    student = dataclasses.replace(
+        student, dropout=0.0, stochastic_depth=0.0, jnd=OFF
+    )
+    teacher = dataclasses.replace(teacher, jnd=OFF)
     networks = Student(student), Teacher(teacher)
     inputs = [[batch.distorted], [batch.reference, batch.reference]]
     torch_networks = TorchStudent(student), TorchTeacher(teacher)
     settled = []
     for ours, theirs, given in zip(networks, torch_networks, inputs, strict=True):
-        shapes = jax.eval_shape(lambda o=ours, g=given: o.init(jax.random.key(0), *g))
-        variables = random_variables(shapes, seed=len(given))
+        variables = _started(ours, given)
         load_flax(theirs, variables)
         settle_norms(theirs, given)
         settled.append(with_state(variables, theirs))
@@ -101,11 +112,22 @@ def start(student: StudentConfig, teacher: TeacherConfig, batch: Batch) -> Both:
     )
 
 
+def _started(network: Any, given: list[np.ndarray]) -> dict[str, Any]:
+    """The network's own start, moved a little so that no zero hides what is behind it.
+
+    Weights that are random throughout would leave gradients to chance: rounding puts
+    enough of the first values on the other side of a ReLU's corner.
+    """
+    variables = jax.jit(network.init)(jax.random.key(0), *given)
+    moves = random_variables(variables, seed=len(given))
+    return jax.tree.map(lambda a, b: np.asarray(a + MOVED * (b - a)), variables, moves)
+
+
 def batch_of(rows: int, pairs: int, side: int) -> Batch:
     """Photographs with made-up scores of two sources; one row is padding."""
     reference, distorted = (_symmetric(p) for p in photographs(rows, side))
     number = np.arange(rows)
-    return Batch(
+    arrays: dict[str, Any] = dict(
         distorted=distorted,
         reference=reference[:pairs],
         mos=np.sin(2.5 * number).astype(np.float32),
@@ -116,14 +138,18 @@ def batch_of(rows: int, pairs: int, side: int) -> Batch:
         content=(number // 2).astype(np.int32),
         index=number.astype(np.int32),
     )
+    return Batch(**arrays)
 
 
 def gradients(both: Both, batch: Batch, weights: DistillWeights) -> tuple[Row, int]:
     """The gradient of the loss, array by array; how many arrays have none."""
     config = OptimConfig(clip_norm=1e9)
+
+    def keep(updates: Any, state: Any, params: Any = None) -> Any:
+        return jax.tree.map(jnp.zeros_like, updates), updates
+
     keeping = optax.GradientTransformation(
-        lambda params: jax.tree.map(jnp.zeros_like, params),
-        lambda grads, state, params=None: (jax.tree.map(jnp.zeros_like, grads), grads),
+        lambda params: jax.tree.map(jnp.zeros_like, params), keep
     )
     optimizer = optax.apply_if_finite(keeping, optim.NEVER)
     state, _ = _jax_run(both, batch, weights, config, optimizer, 1)
@@ -241,3 +267,42 @@ def _flat(tree: Any) -> Arrays:
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for path, leaf in leaves
     }
+
+
+# Of a pretrained MobileNetV1 the batch statistics stay fixed, and the path is not read
+# here. Without, its ReLU6 corners make gradients of six rows a matter of rounding: those
+# of PyTorch in float32 and float64 differ by a hundredth then.
+FIXED: dict[str, Any] = {"trunk": "mobilenet_v1", "trunk_weights": "fixed"}
+
+STUDENTS: dict[str, dict[str, Any]] = {
+    "EfficientViT, windowed CGA": {"attention_window": 3},
+    "EfficientViT, plain attention": {"attention": "mhsa"},
+    "MobileNetV1, global CGA": {**FIXED, "attention_window": 0},
+    "MobileNetV1, frozen blocks, no semantic branch, no bins": {
+        **FIXED,
+        "frozen_blocks": 5,
+        "semantic": False,
+        "bins": 0,
+    },
+}
+NARROW: dict[str, Any] = {
+    "width": 16,
+    "heads": 2,
+    "attention_key_dim": 4,
+    "attention_kernels": (3, 3),
+}
+STEPS = 20
+
+
+def runs() -> Iterator[Row]:
+    """Gradients of a step and losses of a run, of students of several kinds."""
+    batch, weights = batch_of(6, 3, 96), DistillWeights()
+    config = OptimConfig(peak_lr=1e-4, weight_decay=0.02, trunk_lr_scale=0.5)
+    for name, settings in STUDENTS.items():
+        bins = settings.get("bins", 10)
+        teacher = TeacherConfig(backbone="mobilenet_v1", bins=bins, **NARROW)
+        both = start(StudentConfig(**{**NARROW, **settings}), teacher, batch)
+        row, _ = gradients(both, batch, weights)
+        yield row._replace(what=f"gradients: {name}")
+        row = losses_of_steps(both, batch, weights, config, STEPS)
+        yield row._replace(what=f"{row.what}: {name}")

@@ -168,7 +168,8 @@ def _trained(modules: Iterable[nn.Module]) -> list[Tensor]:
 
 def _clip(parameters: list[Tensor], largest: float) -> None:
     """Scales gradients down together to a norm of at most `largest`."""
-    norm = torch.sqrt(sum(p.grad.square().sum() for p in parameters))
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.sqrt(torch.stack([grad.square().sum() for grad in grads]).sum())
     if norm > largest:
-        for parameter in parameters:
-            parameter.grad.mul_(largest / norm)
+        for grad in grads:
+            grad.mul_(largest / norm)

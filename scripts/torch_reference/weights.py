@@ -37,8 +37,9 @@ def from_flax(variables: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for collection in variables.values():
-        for *path, leaf, array in _arrays(collection):
-            name = ".".join([*path, LEAVES.get(leaf, leaf)])
+        for path, array in _arrays(collection):
+            leaf = path[-1]
+            name = ".".join([*path[:-1], LEAVES.get(leaf, leaf)])
             if name in state:
                 raise ValueError(f"Two arrays are called {name}.")
             state[name] = torch.from_numpy(_laid_out(leaf, np.array(array)))
@@ -72,14 +73,14 @@ def to_flax(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
     return "/".join([*path, leaf]), values
 
 
-def _arrays(tree: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Keys of the path, then the array, for every leaf."""
+def _arrays(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Keys of the path, and the array, for every leaf."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            for rest in _arrays(value):
-                yield (key, *rest)
+            for path, array in _arrays(value):
+                yield (key, *path), array
         else:
-            yield key, value
+            yield (key,), value
 
 
 def _laid_out(leaf: str, array: np.ndarray) -> np.ndarray:
