@@ -85,7 +85,11 @@ def divide(graph: Graph, values: Sequence[Value]) -> Tensor:
     """Div; a sum over axes divided by how many elements they have is a mean."""
     top, bottom = values
     maker = graph.producer(top)
-    if maker is not None and maker.operator == "ReduceSum" and isinstance(bottom, Const):
+    if (
+        maker is not None
+        and maker.operator == "ReduceSum"
+        and isinstance(bottom, Const)
+    ):
         assert isinstance(top, Tensor)
         if (bottom.array == maker.elements).all():
             names = maker.inputs

@@ -32,7 +32,7 @@ def _fold_scales(graph: Graph) -> bool:
 def _operands(
     graph: Graph, node: Node, makers: dict[str, Node]
 ) -> tuple[Node | None, np.ndarray | None]:
-    """The convolution before a node, and the number a channel that it is joined with."""
+    """The convolution before a node, and what each channel is joined with."""
     first, second = node.inputs
     pairs = [(first, second)]
     if node.operator in ("Mul", "Add"):

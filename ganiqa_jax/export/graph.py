@@ -146,11 +146,18 @@ class Graph:
             return tensor
         key = (tensor.name, order)
         if key not in self._moved:
-            permutation = [tensor.order.index(axis) for axis in order]
-            self._moved[key] = self.run(
-                "Transpose", [tensor.name], tensor.sizes, order, perm=permutation
-            )
+            self._moved[key] = self._move(tensor, order)
         return self._moved[key]
+
+    def _move(self, tensor: Tensor, order: Sizes) -> Tensor:
+        sizes = tensor.sizes
+        if [a for a in order if sizes[a] != 1] == [
+            a for a in tensor.order if sizes[a] != 1
+        ]:  # the data lies as it should
+            stored = tuple(sizes[axis] for axis in order)
+            return self.reshape(tensor, stored, sizes, order)
+        permutation = [tensor.order.index(axis) for axis in order]
+        return self.run("Transpose", [tensor.name], sizes, order, perm=permutation)
 
     def plain(self, value: Value) -> Tensor:
         """A value as a tensor that is stored as the network has it."""

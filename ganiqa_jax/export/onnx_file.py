@@ -15,7 +15,9 @@ IR_VERSION = 8
 INSTALL = 'install them with: pip install "ganiqa-jax[onnx]"'
 
 
-def to_bytes(graph: Graph, dtypes: Mapping[str, str], facts: Mapping[str, str]) -> bytes:
+def to_bytes(
+    graph: Graph, dtypes: Mapping[str, str], facts: Mapping[str, str]
+) -> bytes:
     """The file.
 
     Args:
@@ -30,7 +32,9 @@ def to_bytes(graph: Graph, dtypes: Mapping[str, str], facts: Mapping[str, str]) 
         import onnx
         from onnx import helper, numpy_helper
     except ImportError as error:
-        raise InputError(f"ONNX export needs onnx and onnxruntime; {INSTALL}.") from error
+        raise InputError(
+            f"ONNX export needs onnx and onnxruntime; {INSTALL}."
+        ) from error
 
     def described(name: str, sizes: Sizes) -> onnx.ValueInfoProto:
         shape = [size if size >= 0 else "batch" for size in sizes]
@@ -38,7 +42,9 @@ def to_bytes(graph: Graph, dtypes: Mapping[str, str], facts: Mapping[str, str]) 
 
     proto = helper.make_graph(
         [
-            helper.make_node(node.operator, node.inputs, node.outputs, **node.attributes)
+            helper.make_node(
+                node.operator, node.inputs, node.outputs, **node.attributes
+            )
             for node in graph.nodes
         ],
         "ganiqa_jax",

@@ -78,8 +78,8 @@ def product(
     if not a.batch and isinstance(left, Const):
         return _by_known(graph, b, a, sizes, known_first=True)
     batch = len(a.batch)
-    free_a = tuple(range(batch, batch + len(a.free)))
-    free_b = tuple(range(batch + len(a.free), len(sizes)))
+    free_a = a.places(batch)
+    free_b = b.places(batch + len(a.free))
     turned = _moves(b, a) < _moves(a, b)
     first, second = (b, a) if turned else (a, b)
     rows, columns = (free_b, free_a) if turned else (free_a, free_b)
@@ -101,7 +101,12 @@ class _Side:
         self.value, self.over, self.batch = value, over, batch
         taken = (over, *batch)
         order = value.order if isinstance(value, Tensor) else range(len(value.sizes))
-        self.free = tuple(sorted(axis for axis in order if axis not in taken))
+        self.free = tuple(axis for axis in order if axis not in taken)
+
+    def places(self, first: int) -> Sizes:
+        """Axes of a result that the free axes become, in the order they are stored."""
+        ascending = sorted(self.free)
+        return tuple(first + ascending.index(axis) for axis in self.free)
 
 
 def _moves(first: _Side, second: _Side) -> int:
@@ -120,10 +125,15 @@ def _stored_as(graph: Graph, side: _Side, order: Sizes, free_at: int) -> str:
     """A factor with its free axes joined to one, which stands at `free_at`."""
     plain = shapes.transpose(graph, side.value, order)
     sizes = plain.sizes
-    batch, one = sizes[: len(side.batch)], sizes[-1 if free_at == -2 else len(side.batch)]
+    batch, one = (
+        sizes[: len(side.batch)],
+        sizes[-1 if free_at == -2 else len(side.batch)],
+    )
     joined = _times(side.value.sizes, side.free)
     matrix = (joined, one) if free_at == -2 else (one, joined)
-    return graph.plain(shapes.reshape(graph, graph.plain(plain), (*batch, *matrix))).name
+    return graph.plain(
+        shapes.reshape(graph, graph.plain(plain), (*batch, *matrix))
+    ).name
 
 
 def _times(sizes: Sizes, axes: Sequence[int]) -> int:
@@ -138,12 +148,11 @@ def _by_known(
     tensor, array = side.value, known.value.array
     assert isinstance(tensor, Tensor)
     matrix = np.moveaxis(array, known.over, 0).reshape(array.shape[known.over], -1)
-    known_at = len(known.free)
-    first_free = 0 if not known_first else known_at
-    place = {axis: first_free + i for i, axis in enumerate(side.free)}
-    new = range(known_at) if known_first else range(len(side.free), len(sizes))
+    own = side.places(len(known.free) if known_first else 0)
+    place = dict(zip(side.free, own, strict=True))
+    new = known.places(0 if known_first else len(side.free))
     stored = [*tensor.order]
-    if known_at == 1 and len(stored) > 2 and stored[-2] == side.over:
+    if len(new) == 1 and len(stored) > 2 and stored[-2] == side.over:
         # Summed over the last but one stored axis: nothing has to move.
         inputs = [graph.constant(matrix.T), tensor.name]
         order = [place[a] if a != side.over else new[0] for a in stored]

@@ -1,0 +1,65 @@
+"""Backend `jax`, the record: one compiled program over all local devices."""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from ganiqa_jax import release
+from ganiqa_jax.card import ModelCard
+from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
+from ganiqa_jax.scoring.batching import Run
+from ganiqa_jax.scoring.forward import forward, inputs_of
+from ganiqa_jax.types import Params
+
+
+class JaxCompute:
+    """Computes batches of one shape, compiled when first asked for.
+
+    Attributes:
+      backend: its name.
+      card: of the model.
+      batch_size: crops of a batch, a multiple of the devices.
+    """
+
+    backend = "jax"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        variables: Mapping[str, Params],
+        card: ModelCard,
+        *,
+        batch_size: int = 32,
+    ) -> None:
+        self.card = card
+        self._mesh = data_mesh(jax.local_devices())
+        self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+        self._variables = replicate(variables, self._mesh)
+        self._network = network
+
+    @functools.cached_property
+    def model_sha(self) -> str:
+        """Twelve hex digits over the names and values of all arrays."""
+        return release.model_sha(self._variables)
+
+    def ready(self) -> Run:
+        """What starts the computation of a batch."""
+        compiled = self._compiled
+        return lambda inputs, filled: compiled(
+            self._variables, *shard_batch(inputs, self._mesh)
+        )
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., Array]:
+        side = self.card.preprocessing.crop
+        rows = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        shape = (self.batch_size, side, side, 3)
+        crops = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=rows)
+        program = jax.jit(forward(self._network, self.card.role))
+        inputs = [crops] * len(inputs_of(self.card.role))
+        return program.lower(self._variables, *inputs).compile()
