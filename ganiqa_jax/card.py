@@ -171,7 +171,8 @@ def read_whole_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
     if not path.is_file():
         raise InputError(
             f"{folder} holds no model: looked for {CARD} with {WEIGHTS} (a released "
-            f"model), and for {CARD} with checkpoints/ (a run directory)."
+            f"model), and for {CARD} with checkpoints/ (a run directory). `ganiqa "
+            "models list` shows the models that have names."
         )
     return card_from(read_json(path), str(path))
 

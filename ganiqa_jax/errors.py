@@ -23,6 +23,12 @@ class IntegrityError(GanIqaError):
     exit_status = 5
 
 
+class CheckError(GanIqaError):
+    """What was to be proven does not hold: parity of an export, a model's hashes."""
+
+    exit_status = 4
+
+
 class NonFiniteError(GanIqaError):
     """Training met losses or gradients that are not finite too often in a row."""
 

@@ -1,8 +1,9 @@
 """`ganiqa`: the command line. One module a group of commands, assembled here.
 
 Exit status: 0 done, 1 an error of ours (with its traceback), 2 a setting, path or
-data that cannot be used, 3 finished but some inputs failed, 5 damaged data or
-checkpoint, 130 interrupted, with what was done so far kept.
+data that cannot be used, 3 finished but some inputs failed, 4 a check failed (parity
+of an export, hashes of a model), 5 damaged data or checkpoint, 130 interrupted, with
+what was done so far kept.
 """
 
 import inspect
@@ -15,7 +16,16 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from ganiqa_jax import __version__
-from ganiqa_jax.cli import data, demo, evaluate, score, synthesize, train
+from ganiqa_jax.cli import (
+    data,
+    demo,
+    evaluate,
+    export,
+    models,
+    score,
+    synthesize,
+    train,
+)
 from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
@@ -28,6 +38,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
     "eval": evaluate.evaluate,
+    "export": export.export,
+    "models": models.models,
     "data": data.data,
     "demo": demo.demo,
     "synthesize": synthesize.synthesize,
@@ -41,6 +53,7 @@ SELF_PARSING: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train.train,
     "distill": train.distill,
     "data": data.data,
+    "models": models.models,
 }
 
 

@@ -58,7 +58,7 @@ def export_model(
       pictures: to prove it on, beside drawn ones.
 
     Raises:
-      ParityError: if z differs; see `prove`.
+      CheckError: if z differs; see `prove`.
       InputError: if a library is missing, or the format has no counterpart of
         something in the network.
     """

@@ -22,7 +22,7 @@ def kept_onnx(folder: Path) -> Path:
     Raises:
       InputError: if a library is missing, or the cache folder is not the user's.
       IntegrityError: if the model is damaged.
-      ParityError: if the export does not give the same scores.
+      CheckError: if the export does not give the same scores.
     """
     kept = home.private_folder(home.cache_folder("onnx"))
     alias = kept / f"{_recorded(folder)}.json"

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ganiqa_jax.card import ModelCard
-from ganiqa_jax.errors import GanIqaError, InputError
+from ganiqa_jax.errors import CheckError, InputError
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.loading import LoadRules, load_picture
 
@@ -20,12 +20,6 @@ BATCHES = (1, 3, 8)
 
 Crops = tuple[UInt8[np.ndarray, "N S S 3"], ...]
 Compute = Callable[[Crops], np.ndarray]
-
-
-class ParityError(GanIqaError):
-    """An export does not give the numbers of the network; nothing was written."""
-
-    exit_status = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ def prove(
 
     Raises:
       InputError: if a picture cannot be read.
-      ParityError: if z differs by `TOLERANCE` or more, or is not finite.
+      CheckError: if z differs by `TOLERANCE` or more, or is not finite.
     """
     worst = 0.0
     crops = _crops(card, pictures)
@@ -69,14 +63,14 @@ def prove(
             batch = tuple(side[start : start + number] for side in crops)
             wanted, got = network(batch), exported(batch)
             if got.shape != wanted.shape or not np.isfinite(wanted).all():
-                raise ParityError(
+                raise CheckError(
                     f"{card.name} gives {wanted}, its export {got}: nothing written."
                 )
             # A value that is not finite counts as infinitely far.
             apart = np.nan_to_num(np.abs(wanted - got), nan=np.inf)
             worst = max(worst, float(apart.max()))
     if worst >= TOLERANCE:
-        raise ParityError(
+        raise CheckError(
             f"The export of {card.name} differs from it by {worst:.2e} in z, more than "
             f"{TOLERANCE:g}: nothing written."
         )
