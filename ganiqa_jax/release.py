@@ -5,19 +5,27 @@ parts, `frozen.safetensors`. A released folder holds `card.json` and
 `weights.safetensors`, whose sha256 is in the card.
 """
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganiqa_jax import checkpoint
-from ganiqa_jax.arrays import by_name, first_difference, read_arrays, write_arrays
+from ganiqa_jax import checkpoint, home, models
+from ganiqa_jax.arrays import (
+    by_name,
+    first_difference,
+    json_hash,
+    read_arrays,
+    write_arrays,
+)
 from ganiqa_jax.card import (
     CARD,
     WEIGHTS,
@@ -29,8 +37,8 @@ from ganiqa_jax.card import (
     write_card,
 )
 from ganiqa_jax.config import StudentConfig, TeacherConfig
-from ganiqa_jax.errors import IntegrityError
-from ganiqa_jax.rundir import write_json
+from ganiqa_jax.errors import GanIqaError, IntegrityError
+from ganiqa_jax.rundir import read_json, write_json
 from ganiqa_jax.types import Params
 
 __all__ = [
@@ -101,17 +109,15 @@ def load_model(folder: Path) -> LoadedModel:
         variables = {**average, **checkpoint.load_frozen(folder)}
     variables = {name: tree for name, tree in variables.items() if tree}
     _check_arrays(variables, card, folder)
-    variables = jax.tree.map(jnp.asarray, variables)
+    variables = jax.device_put(variables)  # all at once: a call for each takes long
     return LoadedModel(build_network(card.config), variables, card)
 
 
 def build_network(config: TeacherConfig | StudentConfig) -> nn.Module:
     """The network that a configuration describes, without arrays."""
-    from ganiqa_jax.models import Student, Teacher
-
     if isinstance(config, TeacherConfig):
-        return Teacher(config)
-    return Student(config)
+        return models.Teacher(config)
+    return models.Student(config)
 
 
 def model_sha(variables: Mapping[str, Params]) -> str:
@@ -128,7 +134,7 @@ def _check_arrays(
     variables: Mapping[str, Params], card: ModelCard, folder: Path
 ) -> None:
     """Compares names, shapes and types with those that the network would make."""
-    wanted = _shapes(card.config, card.preprocessing.crop)
+    wanted = _wanted(card.config, card.preprocessing.crop)
     difference = first_difference(dict(variables), wanted)
     if difference:
         raise IntegrityError(
@@ -137,7 +143,33 @@ def _check_arrays(
         )
 
 
-@functools.lru_cache(maxsize=8)  # tracing a large network takes seconds
+@functools.lru_cache(maxsize=8)
+def _wanted(
+    config: TeacherConfig | StudentConfig, side: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types by name; tracing a large network takes a second, so they are
+    kept in the user's cache folder, under a name made of all that decides them."""
+    sources = sorted(Path(models.__file__).parent.rglob("*.py"))
+    digest = hashlib.sha256(f"{config!r} {side} {flax.__version__}".encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    kept = home.cache_folder("shapes") / f"{digest.hexdigest()[:24]}.json"
+    with contextlib.suppress(IntegrityError, KeyError, TypeError, ValueError):
+        known = read_json(kept)
+        if known.pop("digest") == json_hash(known):
+            return {name: _shape(*known[name]) for name in known}
+    shapes = by_name(_shapes(config, side))
+    values = {name: [str(s.dtype), list(s.shape)] for name, s in shapes.items()}
+    with contextlib.suppress(GanIqaError):  # a cache that cannot be written
+        home.private_folder(kept.parent)
+        write_json(kept, {**values, "digest": json_hash(values)})
+    return shapes
+
+
+def _shape(dtype: str, sizes: list[int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(tuple(sizes), jnp.dtype(dtype))
+
+
 def _shapes(config: TeacherConfig | StudentConfig, side: int) -> dict[str, Any]:
     """Shapes and types of a network's variables for pictures of this side."""
     picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)

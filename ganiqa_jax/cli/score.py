@@ -171,6 +171,8 @@ def _prepare(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
+        # Rows in a file must not depend on how many there are; a look may.
+        pictures=0 if out else len(inputs),
     )
     return scorer, inputs
 

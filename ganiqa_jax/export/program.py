@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganiqa_jax.export.parity import Compute, Crops
+from ganiqa_jax.export.parity import BATCHES, Compute, Crops
 from ganiqa_jax.release import LoadedModel
 from ganiqa_jax.scoring.forward import forward, inputs_of
 
@@ -26,13 +26,17 @@ def crop_shapes(model: LoadedModel, batch: Any) -> dict[str, jax.ShapeDtypeStruc
     return dict.fromkeys(inputs_of(model.card.role), shape)
 
 
-def reference_compute(model: LoadedModel) -> Compute:
-    """The network by JAX on the CPU, in full precision."""
+def reference_compute(model: LoadedModel, size: int = max(BATCHES)) -> Compute:
+    """The network by JAX on the CPU, in full precision, in batches of one size."""
     compute = jax.jit(forward(model.network, model.card.role))
+    cpu = jax.local_devices(backend="cpu")[0]
+    variables = jax.device_put(model.variables, cpu)
 
     def run(crops: Crops) -> np.ndarray:
-        cpu = jax.local_devices(backend="cpu")[0]
-        with jax.default_device(cpu), jax.default_matmul_precision("highest"):
-            return np.asarray(compute(jax.device_put(model.variables, cpu), *crops))
+        rows = len(crops[0])
+        around = [(0, size - rows), (0, 0), (0, 0), (0, 0)]
+        filled = [jax.device_put(np.pad(side, around), cpu) for side in crops]
+        with jax.default_matmul_precision("highest"):
+            return np.asarray(compute(variables, *filled))[:rows]
 
     return run

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.loading import Loaded
 
 IN_FLIGHT = 2
@@ -21,6 +22,17 @@ IN_FLIGHT = 2
 Run = Callable[[tuple[np.ndarray, ...], int], Any]
 """Starts a batch, of which so many rows are filled, and does not wait for it; what
 comes back is an array once `numpy.asarray` has waited."""
+
+
+def whole_batch(batch_size: int, multiple: int) -> int:
+    """The next multiple that a backend can compute.
+
+    Raises:
+      InputError: if the size is below 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size} must be at least 1.")
+    return -(-batch_size // multiple) * multiple
 
 
 @dataclass

@@ -11,7 +11,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -40,6 +40,7 @@ __all__ = ["Scorer", "create_scorer", "find_pictures"]
 Backend = Literal["jax", "onnx"]
 
 
+@runtime_checkable
 class Compute(Protocol):
     """What gives z of crops: a model on a backend.
 
@@ -70,6 +71,7 @@ def create_scorer(
     batch_size: int = 32,
     workers: int = 2,
     max_pixels: int = MAX_PIXELS,
+    pictures: int = 0,
 ) -> "Scorer":
     """A scorer of a run directory, a released model or an exported .onnx file.
 
@@ -80,19 +82,20 @@ def create_scorer(
       batch_size: crops per device call; rounded up to a multiple of the devices.
       workers: threads that decode.
       max_pixels: pictures that claim more are refused undecoded.
+      pictures: how many there will be, if that is known: few make smaller batches.
 
     Raises:
       InputError: if the folder holds no model, or the backend is not installed.
       IntegrityError: if the model is damaged.
     """
-    compute = create_compute(model, backend, batch_size)
+    compute = create_compute(model, backend, batch_size, pictures)
     return Scorer(compute, workers=workers, max_pixels=max_pixels)
 
 
-def create_compute(model: str | Path, backend: Backend, batch_size: int) -> Compute:
+def create_compute(
+    model: str | Path, backend: Backend, batch_size: int, pictures: int = 0
+) -> Compute:
     """A model on a backend; see `create_scorer`."""
-    if batch_size < 1:
-        raise InputError(f"batch_size={batch_size} must be at least 1.")
     is_file = str(model).endswith(".onnx")
     if backend == "onnx":
         from ganiqa_jax.scoring.on_onnx import OnnxCompute
@@ -107,7 +110,16 @@ def create_compute(model: str | Path, backend: Backend, batch_size: int) -> Comp
     from ganiqa_jax import release
     from ganiqa_jax.scoring.on_jax import JaxCompute
 
-    return JaxCompute(*release.load_model(find_model(model)), batch_size=batch_size)
+    network, variables, card = release.load_model(find_model(model))
+    if pictures:
+        crops = pictures * crops_of(card)
+        batch_size = min(batch_size, 1 << (crops - 1).bit_length())
+    return JaxCompute(network, variables, card, batch_size=batch_size)
+
+
+def crops_of(card: ModelCard) -> int:
+    """How many crops a picture gets."""
+    return card.preprocessing.points * (2 if card.preprocessing.mirror else 1)
 
 
 class Scorer:
@@ -266,11 +278,12 @@ class Scorer:
     def _jobs(
         self, loads: Iterable[Callable[[], Loaded]]
     ) -> Generator[Job, None, None]:
-        preprocessing = self.card.preprocessing
-        crops = preprocessing.points * (2 if preprocessing.mirror else 1)
-        pictures = -(-self.batch_size // crops)
+        pictures = -(-self.batch_size // crops_of(self.card))
         batches = Batches(
-            self._compute.ready, self.batch_size, preprocessing.crop, self._inputs
+            self._compute.ready,
+            self.batch_size,
+            self.card.preprocessing.crop,
+            self._inputs,
         )
         waiting: deque[Job] = deque()
         # Enough is decoded ahead to fill the next batch while one is computed.

@@ -11,8 +11,9 @@ from jaxtyping import Array
 
 from ganiqa_jax import release
 from ganiqa_jax.card import ModelCard
+from ganiqa_jax.compile_cache import kept_program
 from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
-from ganiqa_jax.scoring.batching import Run
+from ganiqa_jax.scoring.batching import Run, whole_batch
 from ganiqa_jax.scoring.forward import forward, inputs_of
 from ganiqa_jax.types import Params
 
@@ -38,7 +39,7 @@ class JaxCompute:
     ) -> None:
         self.card = card
         self._mesh = data_mesh(jax.local_devices())
-        self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+        self.batch_size = whole_batch(batch_size, self._mesh.size)
         self._variables = replicate(variables, self._mesh)
         self._network = network
 
@@ -61,5 +62,8 @@ class JaxCompute:
         shape = (self.batch_size, side, side, 3)
         crops = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=rows)
         program = jax.jit(forward(self._network, self.card.role))
-        inputs = [crops] * len(inputs_of(self.card.role))
-        return program.lower(self._variables, *inputs).compile()
+        arguments = (self._variables, *[crops] * len(inputs_of(self.card.role)))
+        if self._mesh.size == 1:
+            name = f"{self.card.role} {self._network!r}"
+            program = kept_program(name, program, arguments)
+        return program.lower(*arguments).compile()

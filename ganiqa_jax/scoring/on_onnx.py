@@ -18,7 +18,7 @@ import numpy as np
 from ganiqa_jax.card import ModelCard, card_from
 from ganiqa_jax.errors import InputError, IntegrityError
 from ganiqa_jax.rundir import read_json
-from ganiqa_jax.scoring.batching import Run
+from ganiqa_jax.scoring.batching import Run, whole_batch
 
 CARD_KEY = "ganiqa_card"
 """Where an exported file keeps its card."""
@@ -62,7 +62,7 @@ class OnnxCompute:
         self._session = _open(path)
         self.card, about = read_onnx_card(self._session, path)
         self.model_sha: str = about["model_sha"]
-        self.batch_size = -(-batch_size // PIECE) * PIECE
+        self.batch_size = whole_batch(batch_size, PIECE)
         self._names = [item.name for item in self._session.get_inputs()]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ganiqa-onnx")
 
