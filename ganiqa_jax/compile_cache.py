@@ -31,7 +31,7 @@ def use_compile_cache() -> None:
     """
     if os.environ.get(SWITCH, "").lower() == "off":
         return
-    if jax.config.jax_compilation_cache_dir:
+    if _set_folder():
         return
     try:
         folder = _folder()
@@ -43,7 +43,7 @@ def use_compile_cache() -> None:
 
 
 def kept_program(
-    name: str, program: Callable[..., Any], arguments: tuple[Any, ...]
+    name: str, program: Any, arguments: tuple[Any, ...]
 ) -> Callable[..., Any]:
     """A jitted network, traced at an earlier start if `use_compile_cache` is in force.
 
@@ -57,7 +57,7 @@ def kept_program(
     Returns:
       A jitted function of such arguments.
     """
-    if jax.config.jax_compilation_cache_dir != str(home.cache_folder("jax")):
+    if _set_folder() != str(home.cache_folder("jax")):
         return program
     text = [name, jax.__version__, jax.default_backend(), _code()]
     text.append(str(jax.tree.map(lambda a: (a.shape, str(a.dtype)), arguments)))
@@ -73,6 +73,11 @@ def kept_program(
     if data is None:
         return program
     return jax.jit(jax.export.deserialize(bytearray(data)).call)
+
+
+def _set_folder() -> str | None:
+    """Where JAX keeps compiled programs, if anywhere."""
+    return getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
 
 
 def _folder() -> Path:

@@ -44,7 +44,7 @@ def list_(json_output: _JsonOutput = False) -> None:
 
     found = [(each, read_released(each.folder)) for each in released_models()]
     if json_output:
-        print(json.dumps([{"name": each.name, **facts} for each, facts in found]))
+        print(json.dumps([{**facts, "name": each.name} for each, facts in found]))
     elif not found:
         print(f"No released models; put their folders into {home.models_folder()}.")
     else:

@@ -104,7 +104,7 @@ def square(graph: Graph, value: Value) -> Tensor:
 def integer_power(graph: Graph, value: Value, power: int) -> Tensor:
     if power == 2:
         return square(graph, value)
-    return elementwise(graph, "Pow", [value, Const(np.float32(power))])
+    return elementwise(graph, "Pow", [value, Const(np.array(power, np.float32))])
 
 
 def reciprocal_root(graph: Graph, value: Value) -> Tensor:
@@ -142,7 +142,6 @@ def convert(graph: Graph, value: Tensor, dtype: str) -> Tensor:
 
 def reduce(graph: Graph, operator: str, tensor: Tensor, axes: Sequence[int]) -> Tensor:
     """ReduceSum or ReduceMax over axes of the network, which go."""
-    axes = [int(axis) for axis in axes]
     positions = [tensor.order.index(axis) for axis in axes]
     kept = [axis for axis in range(len(tensor.sizes)) if axis not in axes]
     order = tuple(kept.index(axis) for axis in tensor.order if axis not in axes)

@@ -77,7 +77,7 @@ class _Walk:
 
         def read(variable: Any) -> Value:
             if isinstance(variable, Literal):
-                return Const(np.asarray(variable.val, variable.aval.dtype))
+                return Const(np.asarray(variable.val, _dtype(variable)))
             return known[variable]
 
         for equation in program.eqns:
@@ -96,7 +96,7 @@ class _Walk:
             chosen = settings["branches"][int(values[0].array)]
             return self.run(chosen.jaxpr, chosen.consts, values[1:])
         if name == "platform_index":
-            return [Const(np.int32(_general(settings["platforms"])))]
+            return [Const(np.array(_general(settings["platforms"])))]
         if name in UNCHANGED:
             return values
         sizes = [self.sizes(variable.aval.shape) for variable in equation.outvars]
@@ -115,7 +115,8 @@ class _Walk:
     def _lower(
         self, equation: Any, values: list[Value], sizes: list[Sizes]
     ) -> list[Value]:
-        name, settings, graph = equation.primitive.name, equation.params, self._graph
+        name, graph = equation.primitive.name, self._graph
+        settings = {key: _plain(value) for key, value in equation.params.items()}
         if name == "broadcast_in_dim":
             places = settings["broadcast_dimensions"]
             return [shapes.broadcast(graph, values[0], sizes[0], places)]
@@ -159,7 +160,7 @@ class _Walk:
                 axes = settings["axes"]
                 return [elementwise.reduce(graph, operator, tensor, axes)]
             case "slice":
-                starts = [int(start) for start in settings["start_indices"]]
+                starts = settings["start_indices"]
                 steps = settings["strides"]
                 return [shapes.cut(graph, tensor, starts, sizes[0], steps)]
             case "gather" if isinstance(values[1], Const):
@@ -179,6 +180,17 @@ class _Walk:
                 starts = [-1 if a in turned else 0 for a in range(len(sizes[0]))]
                 return [shapes.cut(graph, tensor, starts, sizes[0], steps)]
         raise NotImplementedError(f"the operation {name}")
+
+
+def _dtype(variable: Any) -> np.dtype:
+    return variable.aval.dtype
+
+
+def _plain(setting: Any) -> Any:
+    """Numbers of NumPy, which JAX mixes in, as those of Python."""
+    if isinstance(setting, np.integer):
+        return int(setting)
+    return tuple(map(_plain, setting)) if type(setting) is tuple else setting
 
 
 def _tensor(value: Value, name: str) -> Tensor:

@@ -145,8 +145,9 @@ def _by_known(
     graph: Graph, side: _Side, known: _Side, sizes: Sizes, *, known_first: bool
 ) -> Tensor:
     """A tensor times an array without batch axes."""
-    tensor, array = side.value, known.value.array
-    assert isinstance(tensor, Tensor)
+    tensor, factor = side.value, known.value
+    assert isinstance(tensor, Tensor) and isinstance(factor, Const)
+    array = factor.array
     matrix = np.moveaxis(array, known.over, 0).reshape(array.shape[known.over], -1)
     own = side.places(len(known.free) if known_first else 0)
     place = dict(zip(side.free, own, strict=True))

@@ -14,7 +14,7 @@ from ganiqa_jax.scoring.forward import forward, inputs_of
 
 def network_function(model: LoadedModel) -> Callable[..., Any]:
     """uint8 crops to z, as scoring computes it, with the weights closed over."""
-    variables = jax.tree.map(np.asarray, model.variables)
+    variables = jax.device_put(model.variables, jax.local_devices(backend="cpu")[0])
     compute = forward(model.network, model.card.role)
     return lambda *crops: compute(variables, *crops)
 

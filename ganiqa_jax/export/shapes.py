@@ -165,17 +165,21 @@ def gather(
     """
     axes = numbers.start_index_map
     grid = indices.reshape(*indices.shape[:-1], len(axes))
+    if grid.ndim not in (1, 1 + len(axes)):
+        raise NotImplementedError("gather of places that form no grid")
     starts, steps, sizes = [0] * len(taken), [1] * len(taken), list(taken)
     for place, axis in enumerate(axes):
         spread = _along_one_axis(grid[..., place], place)
         starts[axis] = int(spread[0])
         if len(spread) > 1:
             steps[axis], sizes[axis] = int(spread[1] - spread[0]), len(spread)
-    kept_pieces = [a for a in numbers.collapsed_slice_dims if sizes[a] > 1]
-    gone = [a for a in numbers.collapsed_slice_dims if a not in kept_pieces]
-    if grid.ndim > 1 and tuple(numbers.collapsed_slice_dims) != tuple(axes):
+    pieces = cut(graph, tensor, starts, tuple(sizes), steps)
+    if grid.ndim == 1:
+        return without_axes(graph, pieces, numbers.collapsed_slice_dims)
+    outside = [a for a in range(len(taken)) if a not in numbers.offset_dims]
+    if not outside == list(axes) == list(numbers.collapsed_slice_dims):
         raise NotImplementedError("gather of boxes at many places")
-    return without_axes(graph, cut(graph, tensor, starts, tuple(sizes), steps), gone)
+    return pieces
 
 
 def _along_one_axis(grid: np.ndarray, axis: int) -> np.ndarray:

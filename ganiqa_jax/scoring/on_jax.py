@@ -43,9 +43,13 @@ class JaxCompute:
         self._variables = replicate(variables, self._mesh)
         self._network = network
 
-    @functools.cached_property
+    @property
     def model_sha(self) -> str:
         """Twelve hex digits over the names and values of all arrays."""
+        return self._model_sha
+
+    @functools.cached_property
+    def _model_sha(self) -> str:
         return release.model_sha(self._variables)
 
     def ready(self) -> Run:

@@ -168,10 +168,10 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _session_errors() -> tuple[type[BaseException], ...]:
+def _session_errors() -> tuple[type[Exception], ...]:
     """What onnxruntime raises on bytes that are no graph it knows."""
     try:
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
+        from onnxruntime.capi import onnxruntime_pybind11_state as state  # pyright: ignore
     except ImportError:
         return ()
     names = ("InvalidProtobuf", "InvalidGraph", "Fail", "InvalidArgument")
