@@ -1,5 +1,6 @@
 """What becomes of JAX operations in an ONNX graph."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 RANDOM = np.random.default_rng(0)
+CUMULATED = np.cumsum(np.ones((1, 1, 8, 8), np.float32), 2)
 KERNEL = jnp.asarray(RANDOM.normal(size=(3, 3, 1, 6)), jnp.float32)
 TABLE = RANDOM.normal(size=(8, 6)).astype(np.float32)
 
@@ -119,6 +121,37 @@ def test_depthwise_convolution_is_one_grouped_node_with_its_norm_and_activation(
     (conv,) = (node for node in graph.nodes if node.operator == "Conv")
     assert conv.attributes["group"] == 6
     assert len(conv.inputs) == 3
+
+
+@pytest.mark.parametrize("axis", [3, 1])
+def test_norms_and_softmax_become_one_operator_each(axis):
+    norm = nn.LayerNorm(epsilon=1e-5)
+    variables = {"params": {"scale": TABLE[:, 0], "bias": TABLE[:, 1]}}
+
+    def function(x):
+        x = jnp.moveaxis(jax.nn.softmax(x), axis, 3)  # [B, 8, 8, 8]
+        return (norm.apply(variables, x) * CUMULATED).sum((1, 2, 3))
+
+    graph, session = lowered(function, (8, 8, 8))
+    operators = [node.operator for node in graph.nodes]
+    assert operators.count("Softmax") == operators.count("LayerNormalization") == 1
+    assert not {"Exp", "Sqrt", "ReduceMean", "ReduceMax"} & set(operators)
+    x = RANDOM.normal(size=(2, 8, 8, 8)).astype(np.float32)
+    got = session.run(None, {"x": x})[0]
+    np.testing.assert_allclose(got, jax.jit(function)(x), rtol=1e-4, atol=1e-4)
+
+
+def test_scales_before_a_convolution_go_into_its_filters():
+    def function(x):
+        y = depthwise_conv(x / 255.0 * 2 - 1, KERNEL, padding=((1, 1), (1, 1)))
+        return y.sum((1, 2, 3))
+
+    graph, session = lowered(function, (8, 8, 6))
+    operators = [node.operator for node in graph.nodes]
+    assert operators[:3] == ["Transpose", "Add", "Conv"]
+    x = RANDOM.uniform(0, 255, size=(2, 8, 8, 6)).astype(np.float32)
+    got = session.run(None, {"x": x})[0]
+    np.testing.assert_allclose(got, jax.jit(function)(x), rtol=1e-4, atol=1e-3)
 
 
 def test_what_onnx_lacks_is_named():

@@ -2,14 +2,18 @@
 
 import numpy as np
 
+from ganiqa_jax.export.fusing import Fuser
 from ganiqa_jax.export.graph import Graph, Node
 
 
 def fold(graph: Graph) -> None:
     """Takes out what is not used, and scales and shifts into convolutions."""
     graph.drop_unused()
+    Fuser(graph).run()
     while _fold_scales(graph):
         graph.drop_unused()
+    _fold_inputs(graph)
+    graph.drop_unused()
 
 
 def _fold_scales(graph: Graph) -> bool:
@@ -27,6 +31,34 @@ def _fold_scales(graph: Graph) -> bool:
         node.outputs = []
         return True
     return False
+
+
+def _fold_inputs(graph: Graph) -> None:
+    """Scales before a convolution go into its filters, as far as they are numbers.
+
+    What comes before, such as x / 255 * 2 - 1, becomes one addition. Padding is with
+    zeros, so that a shift must stay where it is.
+    """
+    users = graph.users()
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    for conv in [node for node in graph.nodes if node.operator == "Conv"]:
+        scale, shift, source, chain = 1.0, 0.0, conv.inputs[0], []
+        while (node := makers.get(source)) is not None and len(users[source]) == 1:
+            number = graph.constants.get(node.inputs[-1], np.zeros(2))
+            if node.operator not in ("Mul", "Div", "Add", "Sub") or number.size != 1:
+                break
+            value = float(number.reshape(()))
+            if node.operator in ("Mul", "Div"):
+                scale *= value if node.operator == "Mul" else 1 / value
+            else:
+                shift += scale * (value if node.operator == "Add" else -value)
+            chain.append(node)
+            source = node.inputs[0]
+        if len(chain) > 1 and scale != 0:
+            kernel = graph.constants[conv.inputs[1]].astype(np.float64) * scale
+            conv.inputs[1] = graph.constant(kernel, np.float32)
+            shifted = graph.constant(shift / scale, np.float32)
+            chain[0].operator, chain[0].inputs = "Add", [source, shifted]
 
 
 def _operands(

@@ -17,6 +17,9 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.export import elementwise, folding, products, shapes
 from ganiqa_jax.export.graph import Const, Graph, Sizes, Tensor, Value
 
+MAPS = (0, 3, 1, 2)
+"""How ONNX stores maps: channels before rows."""
+
 INLINED = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
 UNCHANGED = ("copy", "copy_p", "stop_gradient", "optimization_barrier")
 
@@ -38,8 +41,11 @@ def to_graph(
     batch = next(iter(inputs.values())).shape[0]
     graph = Graph()
     walk = _Walk(graph, batch)
+    given = [graph.input(name, walk.sizes(spec.shape)) for name, spec in inputs.items()]
+    # Pictures are turned while they are bytes: convolutions want them so.
     arguments: list[Value] = [
-        graph.input(name, walk.sizes(spec.shape)) for name, spec in inputs.items()
+        graph.in_order(value, MAPS) if len(value.sizes) == 4 else value
+        for value in given
     ]
     (result,) = walk.run(program.jaxpr, program.consts, arguments)
     graph.run_as("Identity", [graph.plain(result).name], output)
