@@ -120,8 +120,15 @@ def first_difference(stored: Any, expected: Any) -> str:
     return ""
 
 
-def write_arrays(path: Path, tree: Mapping[str, Any]) -> str:
+def write_arrays(
+    path: Path, tree: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> str:
     """Writes a nested dict of arrays as safetensors, at once or not at all.
+
+    Args:
+      path: the file.
+      tree: the arrays.
+      metadata: text to keep in the head of the file.
 
     Returns:
       The sha256 of the file, in hex.
@@ -132,7 +139,8 @@ def write_arrays(path: Path, tree: Mapping[str, Any]) -> str:
     from safetensors.numpy import save as encode
 
     data = encode(
-        {name: np.asarray(leaf, order="C") for name, leaf in by_name(tree).items()}
+        {name: np.asarray(leaf, order="C") for name, leaf in by_name(tree).items()},
+        dict(metadata) if metadata else None,
     )
     partial = path.with_name(path.name + ".part")
     try:

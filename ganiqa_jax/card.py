@@ -153,7 +153,7 @@ def card_from(
         raise IntegrityError(f"{source} is of another version of ganiqa_jax.")
     identity = {name: values.pop(name) for name in extra if name in values}
     try:
-        return _card_from(values), identity
+        return card_from_json(values), identity
     except (InputError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{source} does not fit this version of ganiqa_jax: {error}"
@@ -177,7 +177,13 @@ def read_whole_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
     return card_from(read_json(path), str(path))
 
 
-def _card_from(values: dict[str, Any]) -> ModelCard:
+def card_from_json(values: dict[str, Any]) -> ModelCard:
+    """The card that `to_json` made these values of.
+
+    Raises:
+      InputError: if a field is unknown, missing or out of range.
+      KeyError: if the role or a part is missing.
+    """
     kinds = {
         "config": _CONFIGS[values["role"]],
         "preprocessing": Preprocessing,

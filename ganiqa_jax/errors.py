@@ -24,7 +24,7 @@ class IntegrityError(GanIqaError):
 
 
 class CheckError(GanIqaError):
-    """What was to be proven does not hold: parity of an export, a model's hashes."""
+    """What was to be checked does not hold."""
 
     exit_status = 4
 

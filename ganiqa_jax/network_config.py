@@ -6,8 +6,14 @@ from typing import Any, Literal
 
 from ganiqa_jax.errors import InputError
 
-Backbone = Literal["inception_resnet_v2", "inception_v3", "mobilenet_v1"]
-Trunk = Literal["mobilenet_v1", "efficientvit"]
+Backbone = Literal[
+    "inception_resnet_v2",
+    "inception_v3",
+    "inception_v3_timm",
+    "mobilenet_v1",
+    "mobilenet_v1_100",
+]
+Trunk = Literal["mobilenet_v1", "mobilenet_v1_100", "efficientvit", "efficientvit_m0"]
 Attention = Literal["cga", "mhsa", "none"]
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -56,9 +62,10 @@ class TeacherConfig:
     """The full-reference network.
 
     Attributes:
-      backbone: the frozen feature extractor.
-      backbone_weights: path of its ImageNet weights (.npz); None leaves a seeded
-        random start.
+      backbone: the frozen feature extractor; `inception_v3_timm` and
+        `mobilenet_v1_100` are the networks of PyTorch's timm.
+      backbone_weights: path of its ImageNet weights, whatever names they have; None
+        leaves a seeded random start.
       taps: `multi` takes three resolutions (1/8, 1/16, 1/32), `single` the 1/8
         level alone (for Inception-ResNet-v2: mixed_5b and block35 2 to 10).
       fusion: how the projected levels join: learned weighted sum, or concat.
@@ -78,6 +85,13 @@ class TeacherConfig:
       bins: score bins of the soft-label head; 0 leaves that head out.
       jnd: the input layer.
       dtype: compute type; parameters, softmax, norms and losses stay float32.
+      difference: what is subtracted: projected `maps`, where a bias cancels, or
+        `taps` of the backbone, whose difference is projected like the reference.
+      projection: whether difference and reference share theirs; `separate` is for
+        taps.
+      transformer: encoder and decoder: `conformer` blocks, or those of `iqt`.
+      head_width: hidden units of the score head; 0 takes D.
+      head_bias: the score head has biases.
     """
 
     backbone: Backbone = "inception_resnet_v2"
@@ -100,9 +114,19 @@ class TeacherConfig:
     bins: int = 10
     jnd: JndConfig = JndConfig()
     dtype: ComputeDtype = "float32"
+    difference: Literal["maps", "taps"] = "maps"
+    projection: Literal["shared", "separate"] = "shared"
+    transformer: Literal["conformer", "iqt"] = "conformer"
+    head_width: int = 0
+    head_bias: bool = True
 
     def __post_init__(self) -> None:
         _check_network(self)
+        require(self.head_width >= 0, "head_width must not be negative")
+        require(
+            self.projection == "shared" or self.difference == "taps",
+            "projection='separate' needs difference='taps'",
+        )
         require(
             not (self.semantic and self.taps == "single"),
             "semantic=True needs taps='multi': the branch reads the deepest level",
@@ -118,8 +142,17 @@ class TeacherConfig:
             semantic=False,
             bins=0,
             jnd=JndConfig(strength=0.0),
+            difference="taps",
         )
         return dataclasses.replace(predecessor, **overrides)
+
+    @classmethod
+    def iqt(cls, **overrides: Any) -> "TeacherConfig":
+        """The predecessor's predecessor: IQT, Cheon et al. 2021, arXiv:2104.14730."""
+        plain = cls.iqa_conformer(
+            expansion=8, projection="separate", transformer="iqt", head_bias=False
+        )
+        return dataclasses.replace(plain, **overrides)
 
 
 @dataclass(frozen=True)
@@ -128,13 +161,14 @@ class StudentConfig:
 
     Attributes:
       trunk: the feature extractor; its pointwise and depthwise convolutions train.
-      trunk_weights: path of ImageNet weights of `mobilenet_v1` (.npz), whose
-        batch-norm statistics then stay fixed; None starts from random weights and
-        normalises by the batch.
+      trunk_weights: path of its ImageNet weights. Batch-norm statistics of
+        MobileNetV1 then stay fixed; None starts from random weights and normalises
+        by the batch. `efficientvit` is ours and has none; `efficientvit_m0` is the
+        published network, with maps half as fine.
       frozen_blocks: leading MobileNetV1 blocks that stay as loaded (the stem goes
         with them), which makes a step on CPU much cheaper.
       semantic: a branch on means and deviations of the trunk's channels, at all
-        levels (of `mobilenet_v1`: six maps).
+        levels (of MobileNetV1: six maps).
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 
@@ -162,6 +196,6 @@ class StudentConfig:
         _check_network(self)
         require(0 <= self.frozen_blocks <= 13, "frozen_blocks must be 0 to 13")
         require(
-            self.frozen_blocks == 0 or self.trunk == "mobilenet_v1",
+            self.frozen_blocks == 0 or self.trunk.startswith("mobilenet_v1"),
             "frozen_blocks needs trunk='mobilenet_v1'",
         )

@@ -31,6 +31,7 @@ from ganiqa_jax.card import (
     WEIGHTS,
     ModelCard,
     Scale,
+    card_from_json,
     card_values,
     read_card,
     read_whole_card,
@@ -48,8 +49,10 @@ __all__ = [
     "ModelCard",
     "Scale",
     "build_network",
+    "card_from_json",
     "load_model",
     "model_sha",
+    "network_shapes",
     "read_card",
     "save_model",
     "write_card",
@@ -158,7 +161,7 @@ def _wanted(
         known = read_json(kept)
         if known.pop("digest") == json_hash(known):
             return {name: _shape(*known[name]) for name in known}
-    shapes = by_name(_shapes(config, side))
+    shapes = by_name(network_shapes(config, side))
     values = {name: [str(s.dtype), list(s.shape)] for name, s in shapes.items()}
     with contextlib.suppress(GanIqaError):  # a cache that cannot be written
         home.private_folder(kept.parent)
@@ -170,7 +173,8 @@ def _shape(dtype: str, sizes: list[int]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(tuple(sizes), jnp.dtype(dtype))
 
 
-def _shapes(config: TeacherConfig | StudentConfig, side: int) -> dict[str, Any]:
+@functools.lru_cache(maxsize=8)  # tracing a large network takes seconds
+def network_shapes(config: TeacherConfig | StudentConfig, side: int) -> dict[str, Any]:
     """Shapes and types of a network's variables for pictures of this side."""
     picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     pictures = [picture] * (2 if isinstance(config, TeacherConfig) else 1)

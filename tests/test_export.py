@@ -34,7 +34,7 @@ def tiny_model(role):
     view = Preprocessing(crop=64, points=1)
     scale = Scale("ten", 1.0, 10.0, 0.5, 0.25)
     card = ModelCard(role, "tiny", config, view, scale, "test", ("x",), {"srcc": 0.5})
-    variables = random_weights(release._shapes(config, 64))
+    variables = random_weights(release.network_shapes(config, 64))
     return LoadedModel(build_network(config), variables, card)
 
 

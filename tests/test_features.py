@@ -9,6 +9,7 @@ from ganiqa_jax.models.features import (
     MultiResolutionFusion,
     resize_map,
 )
+from ganiqa_jax.models.quality import local_moments_of, moments_of
 
 TAPS = ((2, 6, 6, 5), (2, 3, 3, 7), (2, 2, 2, 9))
 
@@ -83,6 +84,25 @@ def test_enlarges_bilinearly_between_cell_centres():
     x = jnp.broadcast_to(jnp.array([0.0, 4.0])[None, :, None, None], (1, 2, 2, 1))
     out = resize_map(x, 4, 4)[0, :, 0, 0]
     np.testing.assert_allclose(out, [0, 1, 3, 4], atol=1e-6)
+
+
+def test_moments_around_a_cell_are_those_of_what_is_there():
+    x = jax.random.normal(jax.random.key(1), (2, 8, 12, 3))
+    near = local_moments_of([x], (4, 4), share=0.25)
+    np.testing.assert_allclose(near[:, 1, 2], moments_of([x[:, 2:4, 6:9]]), atol=1e-5)
+    # Of a window wider than the map, what lies outside does not count.
+    wide = local_moments_of([x], (3, 5), share=2.5)
+    whole = jnp.broadcast_to(moments_of([x])[:, None, None], wide.shape)
+    np.testing.assert_allclose(wide, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [(5, 3), (16, 16)])
+def test_moments_around_cells_of_any_grid_lie_between_those_of_the_map(grid):
+    x = jnp.arange(8.0)[None, :, None, None] * jnp.ones((1, 8, 8, 1))
+    near = local_moments_of([x], grid, share=0.25)
+    assert near.shape == (1, *grid, 2)
+    mean = near[0, :, :, 0]
+    assert (jnp.diff(mean, axis=0) >= 0).all() and 0 <= mean[0, 0] <= mean[-1, 0] <= 7
 
 
 @pytest.mark.parametrize(("width", "expected"), [(0, 4), (6, 6)])

@@ -27,6 +27,7 @@ OPTIONAL = {
     "skimage",
     "sklearn",
     "tensorboardX",
+    "torch",
 }
 
 
@@ -76,7 +77,9 @@ def test_licence_is_apache_2(project):
 def test_constraints_hold_every_direct_dependency_and_fit_its_bounds(
     project, constraints
 ):
-    for requirement in requirements(project, "bench", "demo", "tensorboard", "dev"):
+    for requirement in requirements(
+        project, "bench", "demo", "tensorboard", "torch", "dev"
+    ):
         pinned = constraints.get(canonicalize_name(requirement.name))
         assert pinned is not None, f"constraints.txt lacks {requirement.name}"
         assert requirement.specifier.contains(pinned), f"{requirement}: {pinned}"

@@ -107,6 +107,26 @@ def test_parts_have_the_sizes_of_the_design():
     assert output.z.shape == (1,) and output.logits.shape == (1, 10)
 
 
+def test_quality_map_has_the_score_as_its_mean_and_sees_its_own_place():
+    """Pixels are put in the trunk's place: a change on the right is one there."""
+    variables = random_variables(TINY)
+    changed = PICTURES.at[:, :, 48:].set(0.5)
+
+    @jax.jit
+    def run(pictures):
+        with nn.intercept_methods(sampled_pixels):
+            return Student(TINY).apply(variables, pictures, local=True)
+
+    before, after = run(PICTURES), run(changed)
+    quality = before.features["quality"]
+    assert quality.shape == (2, 4, 4)
+    np.testing.assert_allclose(quality.mean(axis=(1, 2)), before.z, atol=1e-5)
+    plain = runner(TINY, train=False, noise=None)(jax.random.key(0))
+    np.testing.assert_allclose(before.z, plain.z, atol=1e-5)
+    moved = jnp.abs(after.features["quality"] - quality)
+    assert moved[:, :, 3].mean() > 2 * moved[:, :, 0].mean()
+
+
 @pytest.mark.parametrize(("side", "grid"), [(192, 12), (256, 16), (75, 5)])
 @pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
 def test_maps_are_at_a_sixteenth(trunk, side, grid):

@@ -1,9 +1,8 @@
 """`ganiqa`: the command line. One module a group of commands, assembled here.
 
 Exit status: 0 done, 1 an error of ours (with its traceback), 2 a setting, path or
-data that cannot be used, 3 finished but some inputs failed, 4 a check failed (parity
-of an export, hashes of a model), 5 damaged data or checkpoint, 130 interrupted, with
-what was done so far kept.
+data that cannot be used, 3 finished but some inputs failed, 4 a check that does not
+hold, 5 damaged data or checkpoint, 130 interrupted, with what was done so far kept.
 """
 
 import inspect
@@ -17,11 +16,15 @@ import tyro
 
 from ganiqa_jax import __version__
 from ganiqa_jax.cli import (
+    convert,
     data,
     demo,
     evaluate,
     export,
     models,
+    parity,
+    rank,
+    report,
     score,
     synthesize,
     train,
@@ -37,9 +40,13 @@ _DESCRIPTION = (
 COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
+    "report": report.report,
+    "rank": rank.rank,
     "eval": evaluate.evaluate,
     "export": export.export,
     "models": models.models,
+    "convert": convert.convert,
+    "parity": parity.parity,
     "data": data.data,
     "demo": demo.demo,
     "synthesize": synthesize.synthesize,

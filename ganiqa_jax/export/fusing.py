@@ -3,6 +3,8 @@
 A runtime computes them in one pass over the data, where their parts take five to ten.
 """
 
+from typing import TypeGuard
+
 import numpy as np
 
 from ganiqa_jax.export.graph import Graph, Node
@@ -72,7 +74,8 @@ class Fuser:
         """What is added to the variance around a mean under a reciprocal root."""
         root = self._maker(reciprocal.inputs[0])
         added = self._maker(root.inputs[0]) if _is(root, "Sqrt") else None
-        if not _is(added, "Add") or self._array(added) is None:
+        number = self._array(added)
+        if not _is(added, "Add") or number is None:
             return None
         variance = self._maker(self._tensor(added))
         if not _is(variance, "Relu"):
@@ -90,7 +93,7 @@ class Fuser:
             and square.inputs == [mean.outputs[0]] * 2
             and squares.inputs[1] == mean.inputs[1]
         )
-        return float(self._array(added).reshape(())) if whole else None
+        return float(number.reshape(())) if whole else None
 
     def _put_layer_norm(
         self,
@@ -143,5 +146,5 @@ class Fuser:
         return int(axes[0]) if axes.size == 1 else None
 
 
-def _is(node: Node | None, operator: str) -> bool:
+def _is(node: Node | None, operator: str) -> TypeGuard[Node]:
     return node is not None and node.operator == operator

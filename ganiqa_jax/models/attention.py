@@ -109,14 +109,18 @@ class MultiHeadAttention(nn.Module):
     not on the weights, as in the Conformer (Gulati et al., arXiv:2005.08100).
 
     Attributes:
-      heads: number of heads; must divide D.
+      heads: number of heads; must divide D, unless `head_width` is given.
       dropout: rate on the output (rng `dropout`).
       dtype: compute type.
+      head_width: channels of a head; 0 makes them share D.
+      causal: a token reads itself and those before it alone.
     """
 
     heads: int
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
+    head_width: int = 0
+    causal: bool = False
 
     @nn.compact
     def __call__(
@@ -132,18 +136,22 @@ class MultiHeadAttention(nn.Module):
           InputError: if the heads do not divide D.
         """
         width = query.shape[-1]
-        if width % self.heads:
+        if width % self.heads and not self.head_width:
             raise InputError(f"D={width} is not divisible by heads={self.heads}.")
+        of_head = self.head_width or width // self.heads
 
         def project(x: Array, name: str) -> Array:
-            x = nn.Dense(width, dtype=self.dtype, name=name)(x)
-            return x.reshape(*x.shape[:2], self.heads, width // self.heads)
+            x = nn.Dense(self.heads * of_head, dtype=self.dtype, name=name)(x)
+            return x.reshape(*x.shape[:2], self.heads, of_head)
 
         mixed = jax.nn.dot_product_attention(
-            project(query, "query"), project(keys, "key"), project(keys, "value")
+            project(query, "query"),
+            project(keys, "key"),
+            project(keys, "value"),
+            is_causal=self.causal,
         )
         out = nn.Dense(width, dtype=self.dtype, name="out")(
-            mixed.reshape(*mixed.shape[:2], width)
+            mixed.reshape(*mixed.shape[:2], self.heads * of_head)
         )
         return nn.Dropout(self.dropout, name="drop")(out, deterministic=not train)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -55,24 +56,29 @@ class QualityHead(nn.Module):
       bins: K; 0 leaves the bins out.
       dropout: rate on the hidden vector (rng `dropout`).
       dtype: compute type of the hidden layer; score and bins are float32.
+      bias: of the hidden layer and the score.
     """
 
     width: int
     bins: int
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
+    bias: bool = True
 
     @nn.compact
     def __call__(
         self, pooled: Float[Array, "B C"], *, train: bool
     ) -> tuple[Float[Array, " B"], Float[Array, "B K"] | None]:
         """z, and the logits of K bins or None."""
-        hidden = nn.Dense(self.width, dtype=self.dtype, name="hidden")(pooled)
+        hidden = nn.Dense(
+            self.width, use_bias=self.bias, dtype=self.dtype, name="hidden"
+        )(pooled)
         hidden = nn.Dropout(self.dropout, name="drop")(
             nn.relu(hidden), deterministic=not train
         )
         score = nn.Dense(
             1,
+            use_bias=self.bias,
             kernel_init=nn.initializers.normal(0.01),
             dtype=jnp.float32,
             name="score",
@@ -127,6 +133,49 @@ def moment_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*C"]:
 def moments_of(taps: Sequence[Array]) -> Float[Array, "B M"]:
     """`moment_pool` of [B, H, W, C] maps, one after the other."""
     return jnp.concatenate([moment_pool(tap) for tap in taps], axis=-1)
+
+
+def local_moments_of(
+    taps: Sequence[Array], grid: tuple[int, int], share: float
+) -> Float[Array, "B n m M"]:
+    """`moments_of`, but around each cell of a grid and not of the whole maps.
+
+    Args:
+      taps: [B, H, W, C] maps.
+      grid: rows n and columns m, spread evenly over every map.
+      share: side of the square around a cell, of the side of the map; what of it lies
+        outside of the map does not count.
+    """
+    return jnp.concatenate([_local_moments(tap, grid, share) for tap in taps], axis=-1)
+
+
+def _local_moments(
+    x: Float[Array, "B H W C"], grid: tuple[int, int], share: float
+) -> Float[Array, "B n m 2*C"]:
+    x = x.astype(jnp.float32)
+    rows, columns = (
+        jnp.asarray(_windows(*sides, share))
+        for sides in zip(x.shape[1:3], grid, strict=True)
+    )
+
+    def mean_around(y: Array) -> Float[Array, "B n m C"]:
+        return jnp.einsum("nh,bhwc,mw->bnmc", rows, y, columns)
+
+    mean = mean_around(x)
+    # The mean of squares loses digits where a map hardly varies.
+    variance = jnp.maximum(mean_around(jnp.square(x)) - jnp.square(mean), 0)
+    return jnp.concatenate([mean, jnp.sqrt(variance + 1e-6)], axis=-1)
+
+
+def _windows(cells: int, centres: int, share: float) -> Float[np.ndarray, "n h"]:
+    """Weights of the cells of one side in the mean around each centre."""
+    reach = max(share * cells, 1) / 2
+    middle = (np.arange(centres) + 0.5) * cells / centres
+    edges = np.arange(cells)
+    low = np.maximum(edges, middle[:, None] - reach)
+    high = np.minimum(edges + 1, middle[:, None] + reach)
+    inside = np.maximum(high - low, 0)
+    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _unit(x: Float[Array, "B C"]) -> Float[Array, "B C"]:

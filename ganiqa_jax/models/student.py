@@ -24,11 +24,15 @@ from ganiqa_jax.models.quality import (
     MomentBranch,
     QualityHead,
     average_pool,
+    local_moments_of,
     moments_of,
 )
 from ganiqa_jax.types import NetworkOutput
 
 NECK_LEVEL = 1  # the tap at 1/16
+
+LOCAL_SHARE = 0.25
+"""Of a picture's side: what a cell of the quality map looks at around itself."""
 
 
 class Student(nn.Module):
@@ -50,6 +54,7 @@ class Student(nn.Module):
         *,
         train: bool = False,
         noise: NoiseConfig | None = None,
+        local: bool = False,
     ) -> NetworkOutput:
         """z of each picture, higher is better.
 
@@ -57,6 +62,8 @@ class Student(nn.Module):
           distorted: in [0, 1].
           train: dropout (rng `dropout`), batch statistics of the batch, and noise.
           noise: what disturbs the network in training (rng `noise`); None nothing.
+          local: also give the feature `quality` [B, n, m]: z of what is around each
+            cell of the picture, shifted so that its mean is z.
 
         Raises:
           InputError: if the pictures are too small for the trunk.
@@ -88,6 +95,7 @@ class Student(nn.Module):
             "decoded": decoded,
             "pooled": average_pool(decoded),
         }
+        branch = None
         if config.semantic:
             features["moments"] = moments_of(taps)
             branch = MomentBranch(
@@ -103,6 +111,17 @@ class Student(nn.Module):
             config.width, config.bins, config.dropout, dtype, name="head"
         )
         z, logits = head(jnp.concatenate(seen, axis=-1), train=train)
+        if local:
+            around = decoded.astype(jnp.float32)
+            if branch is not None:
+                _, n, m, _ = decoded.shape
+                moments = local_moments_of(taps, (n, m), LOCAL_SHARE)
+                of_cells = branch(_cells(moments), train=train)
+                of_cells = of_cells.reshape(-1, n, m, of_cells.shape[-1])
+                around = jnp.concatenate([around, of_cells], axis=-1)
+            quality = head(_cells(around), train=train)[0].reshape(around.shape[:3])
+            mean = quality.mean(axis=(1, 2), keepdims=True)
+            features["quality"] = quality - mean + z[:, None, None]
         return NetworkOutput(z, logits, features)
 
     def _neck(self, taps: list[Array], *, train: bool) -> Float[Array, "B n m D"]:
@@ -114,7 +133,7 @@ class Student(nn.Module):
             dtype=jnp.dtype(config.dtype),
             name="neck",
         )(taps)
-        if config.trunk == "efficientvit":  # attends inside its own blocks
+        if config.trunk.startswith("efficientvit"):  # attends inside its own blocks
             return h
         attention = map_attention(config, name="attention")
         return h if attention is None else h + attention(h, train=train)
@@ -129,6 +148,10 @@ class Student(nn.Module):
         return h
 
 
+def _cells(x: Float[Array, "B n m C"]) -> Float[Array, "B*n*m C"]:
+    return x.reshape(-1, x.shape[-1])
+
+
 def coarsest(taps: Sequence[Array]) -> list[Array]:
     """The last map of each of the three coarsest resolutions, finest first.
 
@@ -141,8 +164,9 @@ def coarsest(taps: Sequence[Array]) -> list[Array]:
 
 def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
     dtype = jnp.dtype(config.dtype)
-    if config.trunk == "mobilenet_v1":
-        return MobileNetV1(
+    if config.trunk.startswith("mobilenet_v1"):
+        build = MobileNetV1 if config.trunk == "mobilenet_v1" else MobileNetV1.timm
+        return build(
             frozen_blocks=config.frozen_blocks,
             # A regressor does better on the moments of six maps than of three.
             taps="dense" if config.semantic else "multi",
@@ -150,6 +174,10 @@ def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
             fixed_statistics=config.trunk_weights is not None,
             dtype=dtype,
             name="trunk",
+        )
+    if config.trunk == "efficientvit_m0":
+        return EfficientViT.published_m0(
+            stochastic_depth=config.stochastic_depth, dtype=dtype, name="trunk"
         )
     return EfficientViT(
         stochastic_depth=config.stochastic_depth,

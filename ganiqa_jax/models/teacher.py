@@ -17,6 +17,7 @@ from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
 from ganiqa_jax.models.features import MultiResolutionFusion
+from ganiqa_jax.models.iqt import QualityTokenTransformer
 from ganiqa_jax.models.quality import QualityHead, SemanticBranch, average_pool
 from ganiqa_jax.types import NetworkOutput
 
@@ -27,13 +28,14 @@ class Teacher(nn.Module):
     Both pictures of a pair go through every layer up to the difference as rows of one
     batch of 2 B, so that they share batch statistics; so do the difference and the
     reference map in the depthwise separable convolution. Identical pictures have a
-    difference of exactly 0 when `train` is False.
+    difference of exactly 0 when `train` is False and projected maps are subtracted.
 
     The backbone lives in the collection `frozen`. In training no gradient enters it;
     at inference that is left to the backbone.
 
-    `TeacherConfig.iqa_conformer()` is the predecessor, but for the bias of its
-    projection, which here cancels in the difference.
+    `TeacherConfig.iqa_conformer()` and `TeacherConfig.iqt()` are the predecessors, to
+    the last layer; they subtract the backbone's maps, so that a bias of the
+    projection stays in the difference.
 
     Attributes:
       config: every setting.
@@ -63,16 +65,15 @@ class Teacher(nn.Module):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         taps = self._taps(jnp.concatenate([reference, distorted]))
         difference, of_reference = self._maps(taps, train=train)
-        encoded, decoded = transformer(config, name="transformer")(
+        encoded, decoded, pooled = self._transform(
             difference, of_reference, train=train
         )
-
         features = {
             "difference": difference,
             "reference": of_reference,
             "encoded": encoded,
             "decoded": decoded,
-            "pooled": average_pool(decoded),
+            "pooled": pooled,
         }
         if config.semantic:
             branch = SemanticBranch(
@@ -80,7 +81,13 @@ class Teacher(nn.Module):
             )
             features["semantic"] = branch(*jnp.split(taps[-1], 2), train=train)
         seen = [features[name] for name in ("pooled", "semantic") if name in features]
-        head = QualityHead(config.width, config.bins, dtype=dtype, name="head")
+        head = QualityHead(
+            config.head_width or config.width,
+            config.bins,
+            dtype=dtype,
+            bias=config.head_bias,
+            name="head",
+        )
         z, logits = head(jnp.concatenate(seen, axis=-1), train=train)
         return NetworkOutput(z, logits, features)
 
@@ -93,19 +100,65 @@ class Teacher(nn.Module):
     ) -> tuple[Float[Array, "B n m D"], Float[Array, "B n m D"]]:
         """The difference and the reference map of each pair."""
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        fused = MultiResolutionFusion(
-            config.width, fusion=config.fusion, dtype=dtype, name="fusion"
-        )(taps)
+        if config.difference == "taps":
+            taps = [_with_difference(tap) for tap in taps]
+        fused = self._fused(taps)
         attention = map_attention(config, name="attention")
         if attention is not None:
             fused = fused + attention(fused, train=train)
 
-        of_reference, of_distorted = jnp.split(fused, 2)
-        pair = jnp.concatenate([of_reference - of_distorted, of_reference])
+        pair = fused if config.difference == "taps" else _with_difference(fused)
         if config.dsc:
             pair = DepthwiseSeparableConv(dtype=dtype, name="dsc")(pair, train=train)
         difference, of_reference = jnp.split(pair, 2)
         return difference, of_reference
+
+    def _fused(self, taps: list[Array]) -> Float[Array, "R n m D"]:
+        """Taps of both halves of a batch, as one map each."""
+        config = self.config
+
+        def fusion(name: str) -> MultiResolutionFusion:
+            dtype = jnp.dtype(config.dtype)
+            return MultiResolutionFusion(
+                config.width, fusion=config.fusion, dtype=dtype, name=name
+            )
+
+        if config.projection == "shared":
+            return fusion("fusion")(taps)
+        halves = [jnp.split(tap, 2) for tap in taps]
+        difference = fusion("difference_fusion")([first for first, _ in halves])
+        return jnp.concatenate([difference, fusion("fusion")([h for _, h in halves])])
+
+    def _transform(
+        self,
+        difference: Float[Array, "B n m D"],
+        of_reference: Float[Array, "B n m D"],
+        *,
+        train: bool,
+    ) -> tuple[Array, Array, Float[Array, "B D"]]:
+        """The encoded and the decoded map, and the vector that the score reads."""
+        config = self.config
+        if config.transformer == "iqt":
+            plain = QualityTokenTransformer(
+                heads=config.heads,
+                layers=config.layers,
+                expansion=config.expansion,
+                dropout=config.dropout,
+                embedding_grid=config.embedding_grid,
+                dtype=jnp.dtype(config.dtype),
+                name="transformer",
+            )
+            return plain(difference, of_reference, train=train)
+        encoded, decoded = transformer(config, name="transformer")(
+            difference, of_reference, train=train
+        )
+        return encoded, decoded, average_pool(decoded)
+
+
+def _with_difference(pair: Float[Array, "R n m C"]) -> Float[Array, "R n m C"]:
+    """Reference and distorted halves as the difference and the reference."""
+    of_reference, of_distorted = jnp.split(pair, 2)
+    return jnp.concatenate([of_reference - of_distorted, of_reference])
 
 
 def _backbone(
@@ -114,6 +167,10 @@ def _backbone(
     dtype = jnp.dtype(config.dtype)
     if config.backbone == "inception_resnet_v2":
         return InceptionResNetV2(taps=config.taps, dtype=dtype, name="backbone")
-    if config.backbone == "inception_v3":
-        return InceptionV3(taps=config.taps, dtype=dtype, name="backbone")
-    return MobileNetV1(frozen=True, taps=config.taps, dtype=dtype, name="backbone")
+    if config.backbone.startswith("inception_v3"):
+        timm = config.backbone == "inception_v3_timm"
+        return InceptionV3(
+            taps=config.taps, dtype=dtype, pool_counts_padding=timm, name="backbone"
+        )
+    build = MobileNetV1 if config.backbone == "mobilenet_v1" else MobileNetV1.timm
+    return build(frozen=True, taps=config.taps, dtype=dtype, name="backbone")

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from ganiqa_jax import steps
 from ganiqa_jax.types import Params
 
 
@@ -17,7 +16,7 @@ def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
     def of_pictures(
         variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
     ) -> Any:
-        return steps.predict(variables, _to_float(distorted), student=network)
+        return _z(network.apply(variables, _to_float(distorted)))
 
     def of_pairs(
         variables: Mapping[str, Params],
@@ -25,7 +24,7 @@ def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
         distorted: UInt8[Array, "B S S 3"],
     ) -> Any:
         pair = _to_float(reference), _to_float(distorted)
-        return steps.predict_pairs(variables, *pair, teacher=network)
+        return _z(network.apply(variables, *pair))
 
     return of_pairs if role == "teacher" else of_pictures
 
@@ -33,6 +32,10 @@ def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
 def inputs_of(role: str) -> tuple[str, ...]:
     """Names of the crops that a network takes."""
     return ("reference", "distorted") if role == "teacher" else ("distorted",)
+
+
+def _z(output: Any) -> Float[Array, " B"]:
+    return output.z
 
 
 def _to_float(pixels: UInt8[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:

@@ -3,7 +3,8 @@
 Source: Liu et al., EfficientViT: Memory Efficient Vision Transformer with Cascaded
 Group Attention, CVPR 2023, arXiv:2305.07027.
 Differs from it: the stem ends at 1/8 and not at 1/16 of the picture, since quality
-shows in fine detail; attention is windowed at every stage.
+shows in fine detail; attention is windowed at every stage; padding is no key of it.
+`EfficientViT.published_m0()` is the published network.
 """
 
 from typing import Any
@@ -20,6 +21,7 @@ from ganiqa_jax.network_config import Attention
 
 MINIMUM_SIDE = 32
 STEM = (16, 32, 64)
+STEM_M0 = (8, 16, 32, 64)  # of the published M0, whose maps are half as fine
 # Channels and blocks of each stage, at 1/8, 1/16 and 1/32 of the picture.
 STAGES = ((64, 1), (128, 2), (192, 3))
 
@@ -37,6 +39,10 @@ class EfficientViT(nn.Module):
       window: side of an attention window in cells; 0 is global.
       grid: largest grid side of a global position-bias table.
       dtype: compute type.
+      stem: channels of the convolutions of stride 2 that come first.
+      mask_padding: False lets padding of windows be keys, as in the original.
+      mean: of each colour, taken off the picture.
+      std: of each colour, which the rest is divided by.
     """
 
     stochastic_depth: float = 0.1
@@ -47,6 +53,22 @@ class EfficientViT(nn.Module):
     window: int = 7
     grid: int = 35
     dtype: Any = jnp.float32
+    stem: tuple[int, ...] = STEM
+    mask_padding: bool = True
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    @classmethod
+    def published_m0(cls, **settings: Any) -> "EfficientViT":
+        """EfficientViT-M0, whose pictures are scaled by the colours of ImageNet."""
+        return cls(
+            kernels=(5, 5, 5, 5),
+            stem=STEM_M0,
+            mask_padding=False,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            **settings,
+        )
 
     @nn.compact
     def __call__(
@@ -61,7 +83,8 @@ class EfficientViT(nn.Module):
             raise InputError(
                 f"EfficientViT needs {MINIMUM_SIDE} pixels a side, not {x.shape[1:3]}."
             )
-        y = self._stem((x - 0.5) / 0.5, train)
+        mean, std = jnp.asarray(self.mean, x.dtype), jnp.asarray(self.std, x.dtype)
+        y = self._stem((x - mean[None, None, None]) / std[None, None, None], train)
         maps = []
         for stage, (channels, blocks) in enumerate(STAGES, start=1):
             if stage > 1:
@@ -74,8 +97,8 @@ class EfficientViT(nn.Module):
         return maps
 
     def _stem(self, x: Array, train: bool) -> Array:
-        for number, features in enumerate(STEM):
-            last = number == len(STEM) - 1
+        for number, features in enumerate(self.stem):
+            last = number == len(self.stem) - 1
             x = ConvNorm(
                 features,
                 kernel=(3, 3),
@@ -108,6 +131,7 @@ class EfficientViT(nn.Module):
             kernels=self.kernels,
             window=self.window,
             grid=self.grid,
+            mask_padding=self.mask_padding,
             dtype=self.dtype,
             name=name,
         )

@@ -51,10 +51,13 @@ class InceptionV3(nn.Module):
     Attributes:
       taps: `multi` returns three maps, `single` the first alone and builds no more.
       dtype: compute type.
+      pool_counts_padding: cells outside a map are zeros of its average, as in
+        PyTorch's networks, and not left out of it.
     """
 
     taps: Literal["multi", "single"] = "multi"
     dtype: Any = jnp.float32
+    pool_counts_padding: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W 3"]) -> list[Array]:
@@ -92,7 +95,9 @@ class InceptionV3(nn.Module):
     def _mixed(self, x: Array, name: str, branches: dict[str, Branch]) -> Array:
         outputs = []
         for branch, chain in branches.items():
-            y = average_pool(x) if branch == "tower_2" else x
+            y = x
+            if branch == "tower_2":
+                y = average_pool(x, count_padding=self.pool_counts_padding)
             outputs.append(self._chain(y, name, branch, chain))
         return jnp.concatenate(outputs, axis=-1)
 

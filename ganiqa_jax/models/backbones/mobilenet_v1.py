@@ -1,7 +1,8 @@
-"""MobileNetV1 0.75: the light pretrained trunk.
+"""MobileNetV1: the light pretrained trunk, 0.75 wide unless told.
 
 Source: Howard et al., MobileNets, 2017, arXiv:1704.04861; layer names, TF "SAME"
-padding, ReLU6 and epsilon as in the Keras ImageNet weights.
+padding, ReLU6 and epsilon as in the Keras ImageNet weights. `MobileNetV1.timm()` is
+the network of PyTorch's timm instead (`mobilenetv1_100`).
 """
 
 from typing import Any, Literal
@@ -15,22 +16,22 @@ from ganiqa_jax.models.conv import Conv, ConvNorm
 from ganiqa_jax.models.depthwise import Pads
 
 EPSILON = 1e-3
-STEM = 24
-# Output channels and stride of each depthwise separable block, width 0.75.
+STEM = 32
+# Output channels and stride of each depthwise separable block at width 1.
 BLOCKS = (
-    (48, 1),
-    (96, 2),
-    (96, 1),
-    (192, 2),
-    (192, 1),
-    (384, 2),
-    (384, 1),
-    (384, 1),
-    (384, 1),
-    (384, 1),
-    (384, 1),
-    (768, 2),
-    (768, 1),
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
 )
 # After these blocks a map is given out: the last of each resolution, and all of those.
 TAPS = (5, 11, 13)
@@ -50,6 +51,9 @@ class MobileNetV1(nn.Module):
         and 1/8, three of 1/16 and one of 1/32.
       classes: outputs of the ImageNet head, returned last; 0 leaves it out.
       dtype: compute type.
+      width: share of the channels of the original.
+      same_padding: TensorFlow's padding of strided layers; else one zero all round.
+      epsilon: of the batch norms.
     """
 
     frozen_blocks: int = 0
@@ -58,12 +62,20 @@ class MobileNetV1(nn.Module):
     taps: Literal["multi", "single", "dense"] = "multi"
     classes: int = 0
     dtype: Any = jnp.float32
+    width: float = 0.75
+    same_padding: bool = True
+    epsilon: float = EPSILON
+
+    @classmethod
+    def timm(cls, **settings: Any) -> "MobileNetV1":
+        """The network of timm's `mobilenetv1_100`: padding and epsilon of PyTorch."""
+        return cls(width=1.0, same_padding=False, epsilon=1e-5, **settings)
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W 3"], *, train: bool = False
     ) -> list[Array]:
-        """Pictures in [0, 1] to maps of 192, 384 and 768 channels (`multi`).
+        """Pictures in [0, 1] to maps of 192, 384 and 768 channels (`multi`, 0.75).
 
         Raises:
           InputError: for a picture under 32 pixels a side.
@@ -72,7 +84,7 @@ class MobileNetV1(nn.Module):
             raise InputError(
                 f"MobileNetV1 needs {MINIMUM_SIDE} pixels a side, not {x.shape[1:3]}."
             )
-        y = self._unit(x * 2 - 1, 0, "conv1", STEM, stride=2, train=train)
+        y = self._unit(x * 2 - 1, 0, "conv1", self._wide(STEM), stride=2, train=train)
         maps = []
         shallow = self.taps == "single" and not self.classes
         last = TAPS[0] if shallow else len(BLOCKS)
@@ -87,12 +99,20 @@ class MobileNetV1(nn.Module):
                 train=train,
             )
             y = self._unit(
-                y, block, f"conv_pw_{block}", channels, kernel=1, train=train
+                y,
+                block,
+                f"conv_pw_{block}",
+                self._wide(channels),
+                kernel=1,
+                train=train,
             )
             if block in (DENSE_TAPS if self.taps == "dense" else TAPS):
                 maps.append(y)
         maps = maps[:1] if self.taps == "single" else maps
         return [*maps, self._head(y)] if self.classes else maps
+
+    def _wide(self, channels: int) -> int:
+        return int(channels * self.width)
 
     def _head(self, y: Array) -> Array:
         """Class scores before the softmax."""
@@ -123,10 +143,12 @@ class MobileNetV1(nn.Module):
             features,
             kernel=(kernel, kernel),
             stride=stride,
-            padding=same_padding(x.shape[1:3], kernel, stride),
+            padding=same_padding(x.shape[1:3], kernel, stride)
+            if self.same_padding
+            else kernel // 2,
             depthwise=depthwise,
             activation="relu6",
-            epsilon=EPSILON,
+            epsilon=self.epsilon,
             frozen=frozen,
             fixed_statistics=self.fixed_statistics,
             dtype=self.dtype,

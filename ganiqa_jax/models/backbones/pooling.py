@@ -22,9 +22,17 @@ def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B P Q C"]:
     return functools.reduce(jnp.maximum, slices)
 
 
-def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Mean of each 3x3 window, stride 1; cells outside the map do not count."""
-    counts = _cells(x.shape[1])[:, None] * _cells(x.shape[2])[None, :]
+def average_pool(
+    x: Float[Array, "B H W C"], *, count_padding: bool = False
+) -> Float[Array, "B H W C"]:
+    """Mean of each 3x3 window, stride 1.
+
+    Cells outside the map do not count, or with `count_padding` as zeros.
+    """
+    if count_padding:
+        counts = np.full(x.shape[1:3], 9.0, np.float32)
+    else:
+        counts = _cells(x.shape[1])[:, None] * _cells(x.shape[2])[None, :]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]

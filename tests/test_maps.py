@@ -1,0 +1,44 @@
+"""Maps of crops become one of the picture, each cell where it was."""
+
+import numpy as np
+import pytest
+
+from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.scoring import cropping, maps
+
+SIDE = 32
+
+
+def rules(**settings):
+    return Preprocessing(crop=SIDE, **{"mirror": False, **settings})
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("points", [1, 5, 9])
+@pytest.mark.parametrize("sides", [(32, 32), (40, 70), (90, 33), (20, 50), (9, 9)])
+def test_a_map_that_tells_the_place_tells_it_of_the_picture(sides, points, mirror):
+    """Cells are the mean columns of crops, whose pixels tell their own columns."""
+    width = sides[1]
+    columns = np.broadcast_to(np.arange(width, dtype=np.uint8), sides)
+    preprocessing = rules(points=points, mirror=mirror)
+    crops = cropping.prepare(np.stack([columns] * 3, axis=-1), preprocessing)
+    cells = crops[..., 0].reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
+    whole = maps.map_of_picture(cells, sides, preprocessing)
+    assert whole.shape == sides
+    seen = np.isfinite(whole)
+    if points > 1 and max(sides) <= 2 * SIDE:
+        assert seen.all()
+    # Bilinear enlarging is off by half a cell at the border of a crop.
+    assert np.abs(whole - columns)[seen].max() <= 4
+
+
+def test_overlay_has_one_colour_for_a_score_and_leaves_what_is_not_known():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    quality = np.full((6, 8), 0.5)
+    quality[:, 4:] = np.nan
+    shown = maps.overlay(pixels, quality)
+    np.testing.assert_array_equal(shown[:, 4:], pixels[:, 4:])
+    flat = np.full((6, 8, 3), 128, np.uint8)
+    bad, good = (maps.overlay(flat, np.full((6, 8), q))[0, 0] for q in (0.0, 1.0))
+    assert bad[2] > bad[0] and good[0] > good[2]  # blue, yellow
+    np.testing.assert_array_equal(maps.overlay(flat, np.full((6, 8), 7.0))[0, 0], good)
