@@ -6,6 +6,7 @@
 #   make lint       linter and type checker alone
 #   make bench      measure speed; writes a table to standard output (the input
 #                   pipeline, which needs data sets: scripts/benchmark_data.py)
+#   make parity     compare with PyTorch, timm, scipy and NumPy; prints a table
 #   make clean      remove .venv, caches and what `make demo` wrote
 #
 # PYTHON names the interpreter (3.11 or newer); JOBS the test processes.
@@ -19,11 +20,12 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 DEMO_READY := $(VENV)/.ready-demo
 DEV_READY := $(VENV)/.ready-dev
+PARITY_READY := $(VENV)/.ready-parity
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench parity clean
 
 demo: $(DEMO_READY)
 	$(BIN)/ganiqa demo --out $(OUT)
@@ -41,6 +43,9 @@ lint: $(DEV_READY)
 
 bench: $(DEV_READY)
 	$(BIN)/python scripts/benchmark.py
+
+parity: $(PARITY_READY)
+	$(BIN)/python scripts/parity.py
 
 clean:
 	rm -rf $(VENV) .ruff_cache .pytest_cache .hypothesis .cache build dist demo
@@ -64,3 +69,8 @@ $(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV) with the development tools, once."
 	$(INSTALL) -e '.[dev]' -c constraints.txt
 	@touch $@ $(DEMO_READY)
+
+$(PARITY_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing PyTorch and timm into $(VENV), once."
+	$(INSTALL) -e '.[parity]' -c constraints.txt
+	@touch $@

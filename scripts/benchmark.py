@@ -1,6 +1,7 @@
 """Times the networks and steps on this machine, interleaved, with and without flags.
 
     python scripts/benchmark.py --rounds 5
+    python scripts/benchmark.py --against torch     # PyTorch instead; extra `parity`
 
 Each setting of the XLA CPU flags lives in a process of its own; the parent asks
 them in turn, one timing at a time, so that drift of the machine falls on both
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -33,6 +34,7 @@ class Options:
       batches: student batch sizes.
       pairs: pairs in a teacher forward pass and in a teacher step.
       rows: rows of a distillation step; `pairs` of them have references.
+      against: the default flags, or the same networks in PyTorch.
       child: used by the parent: the setting and purpose of one process.
     """
 
@@ -41,6 +43,7 @@ class Options:
     batches: tuple[int, ...] = (1, 8, 32)
     pairs: int = 4
     rows: int = 20
+    against: Literal["flags", "torch"] = "flags"
     child: Annotated[str, tyro.conf.arg(help="used by the parent process")] = ""
 
 
@@ -267,6 +270,10 @@ def run(options: Options, purpose: str) -> None:
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
+    if options.against == "torch":
+        import benchmark_torch
+
+        sys.exit(benchmark_torch.main(options))
     if options.child:
         serve(options)
         return

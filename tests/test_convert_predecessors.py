@@ -1,7 +1,7 @@
 """The published predecessors: their weights in our teacher give their scores.
 
 The goldens are outputs of PyTorch modules of both networks; see
-`scripts/torch_reference/predecessors.py`, which wrote them.
+`scripts/torch_reference/comparison_predecessors.py`; `dump_goldens.py` wrote them.
 """
 
 import functools
@@ -25,9 +25,9 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.image.boxes import test_boxes as boxes_of
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "scripts"))
 
-from scripts.torch_reference.seeded import seeded_pictures, seeded_state  # noqa: E402
+from torch_reference.seeded import seeded_pictures, seeded_state  # noqa: E402
 
 GOLDENS = ROOT / "tests" / "goldens"
 SIDE = 96

@@ -6,7 +6,7 @@ and intermediate results can be compared one by one. Readable before quick, floa
 no device handling. A configuration is that of `ganiqa_jax.config`, which imports
 neither framework; nothing else of that package is used.
 
-    model = Student(config)
-    load_flax(model, variables)
-    z = model.eval()(pictures).z          # [B, 3, H, W] in [0, 1]
+    network, card = load_network("student.safetensors")   # `ganiqa convert MODEL FILE`
+    z = network(pictures).z                               # [B, 3, S, S] in [0, 1]
+    score = card.scale.to_score(z.detach().numpy())
 """

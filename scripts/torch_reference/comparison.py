@@ -2,79 +2,28 @@
 
 # pyright: reportMissingImports=false
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 import torch
 
+from torch_reference.agreement import Arrays, Row, compare, jax_intermediates, leaves
 from torch_reference.layers import BatchNorm
 from torch_reference.random_variables import random_variables
 from torch_reference.weights import load_flax, to_flax
 
-Arrays = dict[str, np.ndarray]
-
-DROPOUT = "drop"
-"""How the names of dropout modules end: in PyTorch dropout is a function."""
-
-
-class Row(NamedTuple):
-    """One comparison.
-
-    Attributes:
-      what: was compared.
-      arrays: number of arrays.
-      error: the largest relative error of any of them.
-      where: the name of that one.
-      tolerance: the largest error that is agreement.
-    """
-
-    what: str
-    arrays: int
-    error: float
-    where: str
-    tolerance: float
-
-    @property
-    def agrees(self) -> bool:
-        """False for errors that are not numbers as well."""
-        return self.error <= self.tolerance
-
-
-def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Norm of the difference over the norm; infinite if shapes differ."""
-    if ours.shape != theirs.shape:
-        return float("inf")
-    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
-    difference = float(np.linalg.norm(ours - theirs))
-    norm = float(np.linalg.norm(theirs))
-    if difference == 0:
-        return 0.0
-    return difference / norm if norm else float("inf")
-
-
-def compare(what: str, ours: Arrays, theirs: Arrays, tolerance: float) -> Row:
-    """The worst of arrays that have one name.
-
-    Raises:
-      ValueError: if one side has a name that the other has not.
-    """
-    if ours.keys() != theirs.keys():
-        odd = sorted(ours.keys() ^ theirs.keys())
-        raise ValueError(f"{what}: only one side has {', '.join(odd[:5])}.")
-    errors = {name: relative_error(ours[name], theirs[name]) for name in ours}
-    # A NaN is the worst error there is, and `max` alone could pass over it.
-    where = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
-    return Row(what, len(errors), errors[where], where, tolerance)
+CLEAR, OFF_SHARE = 2.5, 0.3
+"""By how many deviations, and the share of channels that are mostly zero then."""
 
 
 def compare_modules(
     what: str,
     ours: nn.Module,
     theirs: torch.nn.Module,
-    inputs: Sequence[np.ndarray],
+    inputs: Sequence[Any],
     tolerance: float,
     *,
     seed: int = 0,
@@ -101,18 +50,34 @@ def compare_modules(
     )
 
 
-def settle_norms(module: torch.nn.Module, inputs: Sequence[Any], seed: int = 0) -> None:
+def settle_norms(
+    module: torch.nn.Module,
+    inputs: Sequence[Any],
+    seed: int = 0,
+    clear: torch.nn.Module | None = None,
+) -> None:
     """Gives batch norms random statistics near those of what they see.
 
     By statistics without any relation to the features, values would grow from block to
     block until attention picked single cells, and rounding decided which.
+
+    Args:
+      module: whose norms are settled, while it sees the inputs.
+      inputs: in our layout.
+      seed: of the statistics.
+      clear: a part whose channels are put above zero, or below, by `CLEAR` deviations,
+        so that rounding puts few values on the other side of a ReLU's corner.
     """
     random = torch.Generator().manual_seed(seed)
+    cleared = [] if clear is None else list(clear.modules())
 
     def settle(norm: BatchNorm, inputs: Any) -> None:
         var, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), unbiased=False)
         shift, factor = torch.rand((2, len(mean)), generator=random)
-        norm.running_mean.copy_(mean + (shift - 0.5) * var.sqrt())
+        shift = shift - 0.5
+        if any(norm is part for part in cleared):
+            shift = torch.where(shift < OFF_SHARE - 0.5, CLEAR, -CLEAR)
+        norm.running_mean.copy_(mean + shift * var.sqrt())
         # A channel that happens to be constant is not blown up to the size of others.
         least = 0.1 * (mean**2 + var).mean()
         norm.running_var.copy_((var + least) * (0.5 + factor))
@@ -145,34 +110,13 @@ def with_state(variables: Mapping[str, Any], module: torch.nn.Module) -> dict[st
     return {kind: replaced(tree, ()) for kind, tree in variables.items()}
 
 
-def jax_intermediates(
-    module: nn.Module,
-    variables: Mapping[str, Any],
-    inputs: Sequence[Any],
-    **settings: Any,
-) -> Arrays:
-    """What every submodule gives out in a forward pass, by its path."""
-
-    def run(variables: Any, inputs: Any) -> Any:
-        return module.apply(
-            variables,
-            *inputs,
-            **settings,
-            capture_intermediates=True,
-            mutable=["intermediates"],
-        )
-
-    _, seen = jax.jit(run)(variables, list(inputs))
-    return dict(_captured(seen["intermediates"], ()))
-
-
 def torch_intermediates(module: torch.nn.Module, inputs: Sequence[Any]) -> Arrays:
     """The same of a PyTorch module, in our layout, by our names."""
     seen: Arrays = {}
 
     def hook(name: str) -> Any:
         def keep(_module: Any, _inputs: Any, output: Any) -> None:
-            seen.update(_leaves(output, name.replace(".", "/"), to_ours))
+            seen.update(leaves(output, name.replace(".", "/"), to_ours))
 
         return keep
 
@@ -199,31 +143,3 @@ def to_ours(tensor: torch.Tensor) -> np.ndarray:
     """A tensor as an array; maps with their channels last."""
     array = tensor.detach().numpy()
     return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
-
-
-def _captured(
-    tree: Mapping[str, Any], path: tuple[str, ...]
-) -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in tree.items():
-        if name == "__call__":
-            # Only dropout is called more than once.
-            yield from _leaves(value[0], "/".join(path), np.asarray).items()
-        elif not name.endswith(DROPOUT):
-            yield from _captured(value, (*path, name))
-
-
-def _leaves(value: Any, name: str, convert: Any) -> Arrays:
-    """Arrays of an output by the name of the module and their place in it."""
-    if value is None:
-        return {}
-    if isinstance(value, Mapping):
-        items = list(value.items())
-    elif isinstance(value, list | tuple):
-        fields = getattr(value, "_fields", range(len(value)))
-        items = list(zip(fields, value, strict=True))
-    else:
-        return {name: convert(value)}
-    found: Arrays = {}
-    for key, item in items:
-        found |= _leaves(item, f"{name}:{key}", convert)
-    return found

@@ -18,7 +18,7 @@ import scipy.stats
 from ganiqa_jax import metrics
 from ganiqa_jax.config import JndConfig
 from ganiqa_jax.image.jnd import mjnd
-from torch_reference.comparison import Arrays, Row, compare
+from torch_reference.agreement import Arrays, Row, compare
 from torch_reference.pictures import photographs
 
 EXACT, OF_FIT, OF_PICTURE = 1e-12, 1e-5, 1e-6
@@ -50,7 +50,7 @@ def correlations() -> Iterator[Row]:
             ("krcc", metrics.krcc, scipy.stats.kendalltau),
         ):
             ours[f"{name} {number}"] = np.array(own(guess, mos))
-            theirs[f"{name} {number}"] = np.array(reference(guess, mos).statistic)
+            theirs[f"{name} {number}"] = np.array(reference(guess, mos)[0])
     yield compare("SRCC, PLCC, KRCC against scipy", ours, theirs, EXACT)
     yield logistic(random)
 
@@ -67,7 +67,7 @@ def logistic(random: np.random.Generator) -> Row:
         {"curve": ours(guess), "plcc": np.array(metrics.plcc_fitted(guess, mos))},
         {
             "curve": _curve(guess, *fitted[0]),
-            "plcc": scipy.stats.pearsonr(_curve(guess, *fitted[0]), mos).statistic,
+            "plcc": np.array(scipy.stats.pearsonr(_curve(guess, *fitted[0]), mos)[0]),
         },
         OF_FIT,
     )
@@ -110,9 +110,7 @@ def _yang(luma: np.ndarray) -> np.ndarray:
 
 def _wu(luma: np.ndarray) -> np.ndarray:
     background = _filtered(luma, AROUND) / 32
-    lifted = np.where(
-        background <= 127, 32 + background * (127 - 32) / 127, background
-    )
+    lifted = np.where(background <= 127, 32 + background * (127 - 32) / 127, background)
     mean = scipy.ndimage.uniform_filter(luma, 5, mode="mirror")
     square = scipy.ndimage.uniform_filter(luma**2, 5, mode="mirror")
     deviation = np.sqrt(np.maximum(square - mean**2, 0))

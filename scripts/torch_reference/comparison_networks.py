@@ -19,7 +19,8 @@ from ganiqa_jax.models import conformer as our_conformer
 from ganiqa_jax.models import features as our_features
 from ganiqa_jax.models import quality as our_quality
 from torch_reference import attention, conformer, quality
-from torch_reference.comparison import Row, compare, compare_modules, to_ours, to_torch
+from torch_reference.agreement import Row, compare
+from torch_reference.comparison import compare_modules, to_ours, to_torch
 from torch_reference.jnd import mjnd as torch_mjnd
 from torch_reference.pictures import photographs
 from torch_reference.student import Student as TorchStudent
@@ -43,9 +44,9 @@ TEACHERS: dict[str, dict[str, Any]] = {
         "attention": "mhsa",
         "bins": 0,
     },
-    "MobileNetV1, JND of Wu 2017, concat": {
+    "MobileNetV1, half JND, concat": {
         "backbone": "mobilenet_v1",
-        "jnd": JndConfig("wu2017", 0.5),
+        "jnd": JndConfig(strength=0.5),
         "fusion": "concat",
     },
     "MobileNetV1, no attention, no DSC, two layers": {
@@ -78,7 +79,9 @@ def blocks() -> Iterator[Row]:
     """Single blocks on random maps, and the input layer on photographs."""
     random = np.random.default_rng(0)
     x, y = random.normal(size=(2, 2, 13, 11, WIDTH)).astype(np.float32)
-    wide, pooled = (random.normal(size=s).astype(np.float32) for s in ((2, 5, 6, 96), (2, 96)))
+    wide, pooled = (
+        random.normal(size=s).astype(np.float32) for s in ((2, 5, 6, 96), (2, 96))
+    )
     block = partial(compare_modules, tolerance=OF_BLOCK, train=False)
     cga = {"heads": 4, "key_dim": 16, "kernels": (7, 5, 3, 3)}
     for name, window in (("global", 0), ("windows of 7", 7)):
@@ -103,7 +106,7 @@ def blocks() -> Iterator[Row]:
     config = StudentConfig(width=WIDTH)
     yield block(
         "embedding, encoder, decoder",
-        our_conformer.transformer(config, name=None),
+        our_conformer.transformer(config, name=None),  # pyright: ignore[reportArgumentType]
         conformer.Transformer(config),
         [x, y],
     )
@@ -148,7 +151,7 @@ def jnd_pictures() -> Iterator[Row]:
 
 def networks() -> Iterator[Row]:
     """Teachers and students of every kind on photographs."""
-    reference, distorted = photographs(2, SIDE)
+    reference, distorted = photographs(4, SIDE)
     for name, settings in TEACHERS.items():
         config = TeacherConfig(**settings)
         yield compare_modules(

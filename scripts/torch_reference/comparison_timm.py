@@ -17,7 +17,8 @@ from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
-from torch_reference.comparison import Arrays, Row, compare, to_ours, to_torch
+from torch_reference.agreement import Arrays, Row, compare
+from torch_reference.comparison import to_ours, to_torch
 from torch_reference.pictures import photographs
 from torch_reference.seeded import seeded_state
 
@@ -46,7 +47,17 @@ BACKBONES: dict[str, tuple[Any, str, tuple[tuple[str, ...], ...], str]] = {
     "mobilenet_v1_100": (
         MobileNetV1.timm(taps="dense"),
         "mobilenetv1_100",
-        tuple((name,) for name in ("blocks.1.1", "blocks.2.1", "blocks.3.1", "blocks.3.3", "blocks.3.5", "blocks.4.1")),
+        tuple(
+            (name,)
+            for name in (
+                "blocks.1.1",
+                "blocks.2.1",
+                "blocks.3.1",
+                "blocks.3.3",
+                "blocks.3.5",
+                "blocks.4.1",
+            )
+        ),
         "half",
     ),
     "efficientvit_m0": (

@@ -26,8 +26,9 @@ def photographs(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     pairs = []
     for i in range(count):
         picture = getattr(data, NAMES[i % len(NAMES)])()
-        top = TOPS[i % len(NAMES)] + 13 * (i // len(NAMES))
-        left = 120 + 29 * (i // len(NAMES))
+        most = [size - side for size in picture.shape[:2]]
+        top = min(TOPS[i % len(NAMES)] + 13 * (i // len(NAMES)), most[0])
+        left = min(120 + 29 * (i // len(NAMES)), most[1])
         crop = Image.fromarray(picture[top : top + side, left : left + side, :3])
         pairs.append((np.asarray(crop), _distorted(crop, seed=i)))
     reference, distorted = (np.stack(part) for part in zip(*pairs, strict=True))

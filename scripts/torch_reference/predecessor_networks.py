@@ -8,7 +8,7 @@ IQA-Conformer (Conde et al. 2022, arXiv:2204.12819; burchim/IQA-Conformer-BNS) a
 import torch  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
-from scripts.torch_reference.predecessor_trunk import Trunk
+from torch_reference.predecessor_trunk import Trunk
 
 
 class Attention(nn.Module):

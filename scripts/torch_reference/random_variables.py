@@ -20,14 +20,26 @@ RANGES = {
 """What is not a kernel lies in (-0.2, 0.2) but for these."""
 
 
-def random_variables(shapes: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+NEUTRAL = {"scale": 1.0, "var": 1.0}
+"""What changes nothing, in the place of what is not a kernel; else 0."""
+
+
+def random_variables(
+    shapes: Mapping[str, Any], seed: int = 0, *, away: float = 1.0
+) -> dict[str, Any]:
     """Nested dicts of float32 arrays in the place of anything that has a `shape`.
 
     Kernels keep the spread of what passes through them, whatever their size, but for
     those of queries and keys: if attention picked single cells, rounding would decide
     which.
+
+    Args:
+      shapes: of variables.
+      seed: another one gives other numbers.
+      away: what is not a kernel goes this far from what changes nothing towards the
+        random number; for a start that is like a network's own.
     """
-    return {name: _fill(tree, name, name, seed) for name, tree in shapes.items()}
+    return {name: _fill(tree, name, name, seed, away) for name, tree in shapes.items()}
 
 
 def uniform(
@@ -50,14 +62,17 @@ def checksum(tree: Mapping[str, Any]) -> int:
     return total
 
 
-def _fill(value: Any, path: str, leaf: str, seed: int) -> Any:
+def _fill(value: Any, path: str, leaf: str, seed: int, away: float) -> Any:
     if isinstance(value, Mapping):
-        return {k: _fill(v, f"{path}/{k}", k, seed) for k, v in value.items()}
+        return {k: _fill(v, f"{path}/{k}", k, seed, away) for k, v in value.items()}
     if leaf == "kernel":
         bound = math.sqrt(3 / math.prod(value.shape[:-1]))
         if len(value.shape) == 2 and path.split("/")[-2] in ("query", "key"):
             bound *= 0.3
         low, high = -bound, bound
     else:
-        low, high = RANGES.get(leaf, (-0.2, 0.2))
+        neutral = NEUTRAL.get(leaf, 0.0)
+        low, high = (
+            neutral + away * (end - neutral) for end in RANGES.get(leaf, (-0.2, 0.2))
+        )
     return uniform(value.shape, zlib.crc32(f"{seed}/{path}".encode()), low, high)
