@@ -83,13 +83,13 @@ def jax_calls(options: Any, purpose: str) -> Iterator[Callable[[], list[np.ndarr
         for count in FEATURE_BATCHES:
             x = jnp.asarray(pictures(count, options.crop))
             run = jax.jit(network.apply)
-            variables = on_device(shapes_of(network, x))
+            variables = on_device(begun(network, x))
             yield lambda v=variables, x=x, run=run: listed(run(v, x))
         for config in STUDENTS.values():
             student = Student(config)
             x = jnp.asarray(pictures(1, options.crop))
-            variables = on_device(shapes_of(student, x))
-            run = jax.jit(lambda v, x, net=student: net.apply(v, x).z)
+            variables = on_device(begun(student, x))
+            run = jax.jit(lambda v, x, net=student: z_of(net.apply(v, x)))
             for count in options.batches:
                 x = jnp.asarray(pictures(count, options.crop))
                 yield lambda v=variables, x=x, run=run: listed([run(v, x)])
@@ -120,11 +120,15 @@ def jax_step(begin: Any, batch: Any) -> Callable[[], list[np.ndarray]]:
     return call
 
 
-def on_device(shapes: Any) -> Any:
+def z_of(output: Any) -> Any:
+    return output.z
+
+
+def on_device(variables: Any) -> Any:
     import jax
     import jax.numpy as jnp
 
-    return jax.tree.map(jnp.asarray, begun(shapes))
+    return jax.tree.map(jnp.asarray, variables)
 
 
 def listed(arrays: Any) -> list[np.ndarray]:
@@ -162,7 +166,7 @@ def torch_calls(
 
     features = InceptionResNetV2()
     x = pictures(1, options.crop)
-    load_flax(features, begun(shapes_of(OurInception(), x)))
+    load_flax(features, begun(OurInception(), x))
     network = in_form(features, form)
     for count in FEATURE_BATCHES:
         x = tensor(pictures(count, options.crop), form)
@@ -170,7 +174,7 @@ def torch_calls(
     for config in STUDENTS.values():
         student = Student(config)
         x = pictures(1, options.crop)
-        load_flax(student, begun(shapes_of(OurStudent(config), x)))
+        load_flax(student, begun(OurStudent(config), x))
         network = in_form(student, form)
         for count in options.batches:
             x = tensor(pictures(count, options.crop), form)
@@ -275,17 +279,11 @@ def batch_of(options: Any) -> Any:
     return made(options.rows, options.pairs, options.crop)
 
 
-def shapes_of(network: Any, x: Any) -> Any:
-    import jax
+def begun(network: Any, x: np.ndarray) -> Any:
+    """Weights on which rounding does not grow, the same in both frameworks."""
+    from torch_reference.jax_steps import near_start
 
-    return jax.eval_shape(network.init, jax.random.key(0), x)
-
-
-def begun(shapes: Any) -> Any:
-    from torch_reference.jax_steps import MOVED
-    from torch_reference.random_variables import random_variables
-
-    return random_variables(shapes, away=MOVED)
+    return near_start(network, [x])
 
 
 def serve(options: Any) -> None:

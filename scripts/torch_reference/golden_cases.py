@@ -28,7 +28,7 @@ STUDENTS: dict[str, StudentConfig] = {
 
 TEACHER = TeacherConfig(backbone="mobilenet_v1", attention_window=3, **NARROW)
 WEIGHTS = DistillWeights()
-OPTIM = OptimConfig(peak_lr=1e-4, weight_decay=0.02, trunk_lr_scale=0.5)
+OPTIM = OptimConfig(peak_lr=3e-5, weight_decay=0.02, trunk_lr_scale=0.5)
 ROWS, PAIRS, SIDE = 6, 3, 96
 WITH_STEP = "mobilenet"
 """The student whose terms and gradients of a step are kept."""

@@ -41,11 +41,8 @@ Weights that are random throughout would leave gradients to chance: rounding put
 of the first values on the other side of a ReLU's corner.
 """
 
-NEAR_ZERO = re.compile(
-    r"(out_norm|(before|after)/(depthwise|project)/norm)/scale$|head/score/kernel$"
-)
-"""What a network's own start has at zero or nearly so: the ends of residual branches
-and the score."""
+NEAR_ZERO = re.compile(r"(out_norm|(before|after)/(depthwise|project)/norm)/scale$")
+"""What a network's own start has at zero: the ends of residual branches."""
 
 
 class Start(NamedTuple):
@@ -75,17 +72,18 @@ def start(student: StudentConfig, teacher: TeacherConfig, batch: Batch) -> Start
         ("difference", "reference", "encoded", "decoded"),
         jnp.zeros((1, 1, 1, student.width)),
     )
-    variables, teacher_variables = map(_variables, networks, inputs)
+    variables, teacher_variables = map(near_start, networks, inputs)
     return Start(
         *networks,
         adapters,
         variables,
         teacher_variables,
-        _variables(adapters, [maps]),
+        near_start(adapters, [maps]),
     )
 
 
-def _variables(network: Any, given: list[Any]) -> dict[str, Any]:
+def near_start(network: Any, given: list[Any]) -> dict[str, Any]:
+    """Variables of a network that is called with these, a little off its own start."""
     shapes = jax.eval_shape(network.init, jax.random.key(0), *given)
     variables = random_variables(shapes, seed=len(given), away=MOVED)
 
