@@ -2,8 +2,8 @@
 
 `.tar`, `.tar.gz` (`.tgz`) and `.zip`. A member is called `ARCHIVE::NAME` in its row. As
 in a folder, names with a picture's suffix count and hidden ones do not; archives in an
-archive, and all else, are passed over. Of two members of one name the last counts, as it
-would after extraction.
+archive, and all else, are passed over. Of two members of one name the last counts, as
+it would after extraction.
 
 What cannot be scored gets a row: links, devices, sparse and encrypted members, absolute
 names and such with `..`, members of more bytes than allowed; and, under the name of the

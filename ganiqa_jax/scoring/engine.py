@@ -8,6 +8,7 @@ memory does not grow with their number.
 
 import contextlib
 import functools
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from jaxtyping import Array, Float, Float64, UInt8
 from ganiqa_jax import release, steps
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
+from ganiqa_jax.scoring.archives import in_turn
 from ganiqa_jax.scoring.batching import Batches, Job, Run, load_ahead
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.find import find_pictures
@@ -132,12 +134,18 @@ class Scorer:
         """Scores one picture; see `score_iter`."""
         return next(self.score_iter([picture]))
 
-    def score_iter(self, pictures: Iterable[Source]) -> Iterator[ScoreRow]:
+    def score_iter(
+        self, pictures: Iterable[Source], *, numbers: Iterable[int] | None = None
+    ) -> Iterator[ScoreRow]:
         """Scores pictures without a reference.
 
         Args:
-          pictures: paths, or arrays [H, W, 3] of uint8 or floating in [0, 1] (which
-            are rounded to 8 bits). Drawn as needed: may be endless.
+          pictures: paths, members of archives (`archives.open_archives`), or arrays
+            [H, W, 3] of uint8 or floating in [0, 1] (which are rounded to 8 bits).
+            Drawn as needed: may be endless.
+          numbers: of the pictures in a whole of which these are a part, rising: with
+            them a score is to the last bit that of scoring the whole. 0, 1, 2, ... if
+            not given.
 
         Yields:
           One row a picture, in order. A picture that cannot be scored is told by
@@ -149,16 +157,19 @@ class Scorer:
         self._need("student")
         rules = LoadRules(self.card.preprocessing, self._max_pixels)
         loads = (
-            functools.partial(load_picture, picture, name_of(picture, index), rules)
+            functools.partial(
+                load_picture, in_turn(picture), name_of(picture, index), rules
+            )
             for index, picture in enumerate(pictures)
         )
-        return self._rows(self._jobs(loads))
+        return self._rows(self._jobs(loads, numbers))
 
     def compare_iter(
         self,
         pairs: Iterable[tuple[Source, Source]],
         *,
         on_size_mismatch: SizeMismatch = "error",
+        numbers: Iterable[int] | None = None,
     ) -> Iterator[ScoreRow]:
         """Scores distorted pictures against their references.
 
@@ -166,6 +177,7 @@ class Scorer:
           pairs: (reference, distorted), each as in `score_iter`.
           on_size_mismatch: a pair of unequal sizes gets no score, or has its
             reference resized, or both cut to the common centre; the row tells.
+          numbers: as in `score_iter`.
 
         Yields:
           One row a pair, in order; `path` and the facts of the file are those of
@@ -174,7 +186,7 @@ class Scorer:
         Raises:
           InputError: at once, if the model takes no references.
         """
-        return self._rows(self._pair_jobs(pairs, on_size_mismatch))
+        return self._rows(self._pair_jobs(pairs, on_size_mismatch, numbers))
 
     def crop_z_pairs(
         self, pairs: Iterable[tuple[Source, Source]]
@@ -221,7 +233,10 @@ class Scorer:
             raise InputError(f"{self.card.name} is a {self.card.role}; it {hint}.")
 
     def _pair_jobs(
-        self, pairs: Iterable[tuple[Source, Source]], on_size_mismatch: SizeMismatch
+        self,
+        pairs: Iterable[tuple[Source, Source]],
+        on_size_mismatch: SizeMismatch,
+        numbers: Iterable[int] | None = None,
     ) -> Generator[Job, None, None]:
         self._need("teacher")
         rules = LoadRules(self.card.preprocessing, self._max_pixels, on_size_mismatch)
@@ -231,10 +246,12 @@ class Scorer:
             )
             for i, pair in enumerate(pairs)
         )
-        return self._jobs(loads)
+        return self._jobs(loads, numbers)
 
     def _jobs(
-        self, loads: Iterable[Callable[[], Loaded]]
+        self,
+        loads: Iterable[Callable[[], Loaded]],
+        numbers: Iterable[int] | None = None,
     ) -> Generator[Job, None, None]:
         preprocessing = self.card.preprocessing
         crops = preprocessing.points * (2 if preprocessing.mirror else 1)
@@ -244,10 +261,11 @@ class Scorer:
         )
         waiting: deque[Job] = deque()
         # Enough is decoded ahead to fill the next batch while one is computed.
-        for loaded in load_ahead(loads, self._workers, self._workers + 2 * pictures):
+        ready = load_ahead(loads, self._workers, self._workers + 2 * pictures)
+        for loaded, number in zip(ready, numbers or itertools.count(), strict=False):
             job = Job(loaded)
             waiting.append(job)
-            batches.add(job)
+            batches.add(job, int(number) * crops)
             # Pictures that fail fill no batch; rows must not pile up behind them.
             if len(waiting) > 8 * (pictures + self._workers):
                 batches.finish()

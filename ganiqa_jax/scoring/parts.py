@@ -1,10 +1,10 @@
 """Rows on their way to a file, of which none is lost.
 
 While pictures are scored, each row is appended to `NAME.part` as one JSON line, with
-the size and the modification time that its files had: `{"row": {...}, "stamp": [...]}`.
+the size and the modification time that its files had: `{"row": ..., "stamp": [...]}`.
 The first line says by which model and settings. Every so many rows the file is synced
-to the disk. Once all inputs have a row, `NAME` is written from the part file in the order
-of the inputs, and the part file goes.
+to the disk. Once all inputs have a row, `NAME` is written from the part file in the
+order of the inputs, and the part file goes.
 
 So after an end of any kind, a lost current included, the same command goes on: it keeps
 a row whose files have the stamps that they had, drops what is torn at the end, and
