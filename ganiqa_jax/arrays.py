@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ganiqa_jax.errors import IntegrityError
@@ -27,6 +26,8 @@ def by_name(tree: Any) -> dict[str, Any]:
     Raises:
       ValueError: if two leaves have one name, as of keys that contain "/".
     """
+    import jax  # slow to import, and files are hashed without it
+
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf

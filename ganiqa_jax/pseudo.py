@@ -54,6 +54,7 @@ def _infer_pseudo_labels(
     progress: bool,
 ) -> list[tuple[str, float, float]]:
     from ganiqa_jax.scoring.engine import Scorer
+    from ganiqa_jax.scoring.on_jax import JaxCompute
 
     view = dataclasses.replace(
         teacher.card.preprocessing,
@@ -62,7 +63,7 @@ def _infer_pseudo_labels(
         mirror=False,
     )
     card = dataclasses.replace(teacher.card, preprocessing=view)
-    scorer = Scorer(teacher.network, teacher.variables, card)
+    scorer = Scorer(JaxCompute(teacher.network, teacher.variables, card))
     pairs = [(r.reference, r.distorted) for r in source.split.train if r.reference]
     z_of_crops = list(
         track(scorer.crop_z_pairs(pairs), len(pairs), "pseudo-labels", progress)

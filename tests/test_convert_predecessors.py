@@ -22,7 +22,7 @@ from ganiqa_jax.convert.files import read_weights, write_weights
 from ganiqa_jax.convert.links import shapes, their_shapes
 from ganiqa_jax.convert.predecessors import PREDECESSORS, crop_of, grid_of
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.image.crops import test_boxes as boxes_of
+from ganiqa_jax.image.boxes import test_boxes as boxes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

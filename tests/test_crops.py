@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.image import crops
+from ganiqa_jax.image import boxes, crops
 
 
 def row_keys(count: int) -> jax.Array:
@@ -19,36 +19,36 @@ def numbered(*shape: int) -> jax.Array:
 
 
 def test_one_box_is_the_centre():
-    assert crops.test_boxes(10, 21, 8, 1) == [(1, 6)]
+    assert boxes.test_boxes(10, 21, 8, 1) == [(1, 6)]
 
 
 def test_five_boxes_are_the_corners_and_the_centre():
-    boxes = crops.test_boxes(10, 20, 8, 5)
-    assert set(boxes) == {(0, 0), (0, 12), (2, 0), (2, 12), (1, 6)}
-    assert len(boxes) == 5
+    found = boxes.test_boxes(10, 20, 8, 5)
+    assert set(found) == {(0, 0), (0, 12), (2, 0), (2, 12), (1, 6)}
+    assert len(found) == 5
 
 
 def test_nine_boxes_are_a_grid():
-    boxes = crops.test_boxes(10, 20, 8, 9)
-    assert boxes == [(y, x) for y in (0, 1, 2) for x in (0, 6, 12)]
+    found = boxes.test_boxes(10, 20, 8, 9)
+    assert found == [(y, x) for y in (0, 1, 2) for x in (0, 6, 12)]
 
 
 @pytest.mark.parametrize("points", [1, 5, 9])
 def test_every_picture_has_as_many_boxes(points):
-    assert crops.test_boxes(8, 8, 8, points) == [(0, 0)] * points
+    assert boxes.test_boxes(8, 8, 8, points) == [(0, 0)] * points
 
 
 @pytest.mark.parametrize("size", [(7, 20), (20, 7)])
 def test_picture_smaller_than_the_crop_is_refused(size):
     height, width = size
     with pytest.raises(InputError, match=f"{width}x{height} pixels .* 8x8"):
-        crops.test_boxes(*size, 8, 5)
+        boxes.test_boxes(*size, 8, 5)
 
 
 @pytest.mark.parametrize("points", [0, 4, 6])
 def test_other_numbers_of_points_are_refused(points):
     with pytest.raises(InputError, match=f"no {points} crop positions.*1, 5 or 9"):
-        crops.test_boxes(20, 20, 8, points)
+        boxes.test_boxes(20, 20, 8, points)
 
 
 def test_crops_hold_what_is_at_their_boxes():

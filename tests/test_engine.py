@@ -16,11 +16,12 @@ from ganiqa_jax.release import Scale
 from ganiqa_jax.scoring import batching
 from ganiqa_jax.scoring.engine import Scorer
 from ganiqa_jax.scoring.find import find_pairs, find_pictures
+from ganiqa_jax.scoring.on_jax import JaxCompute
 
 
 def make_scorer(role="student", *, points=5, scale=SCALE, batch_size=4, **options):
     model = fake_model(role, points=points, scale=scale)
-    return Scorer(*model, batch_size=batch_size, **options)
+    return Scorer(JaxCompute(*model, batch_size=batch_size), **options)
 
 
 def picture(seed, height=40, width=56):
@@ -253,7 +254,8 @@ def test_other_arrays_are_refused(images, match):
 
 def test_header_and_rows_name_the_model_by_its_weights():
     scorer = make_scorer()
-    other = Scorer(FakeStudent(), {"params": {"weight": jnp.zeros(())}}, scorer.card)
+    zeros = {"params": {"weight": jnp.zeros(())}}
+    other = Scorer(JaxCompute(FakeStudent(), zeros, scorer.card))
     header = scorer.header()
     assert header.model_sha == scorer.score(picture(0)).model_sha != other.model_sha
     assert header.prep_sha == scorer.card.preprocessing.sha

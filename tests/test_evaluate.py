@@ -18,6 +18,7 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.evaluate import evaluate
 from ganiqa_jax.metrics import srcc
 from ganiqa_jax.scoring.engine import Scorer
+from ganiqa_jax.scoring.on_jax import JaxCompute
 
 
 @pytest.fixture
@@ -34,8 +35,7 @@ def run(tmp_path, monkeypatch):
 
 
 def _scorer(role):
-    network, variables, card = fake_model(role)[:3]
-    return Scorer(network, variables, card, batch_size=8)
+    return Scorer(JaxCompute(*fake_model(role), batch_size=8))
 
 
 def measure(run, **options):

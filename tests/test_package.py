@@ -18,7 +18,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "ganiqa_jax"
 
 # Adapters to engines that whoever uses them has already.
-OPTIONAL = {"openpyxl", "pyarrow", "ray", "skimage", "sklearn", "tensorboardX", "torch"}
+OPTIONAL = {
+    "onnx",
+    "onnxruntime",
+    "openpyxl",
+    "pyarrow",
+    "ray",
+    "skimage",
+    "sklearn",
+    "tensorboardX",
+    "torch",
+}
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from ganiqa_jax.cli import (
     data,
     demo,
     evaluate,
+    export,
+    models,
     parity,
     rank,
     report,
@@ -41,6 +43,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "rank": rank.rank,
     "eval": evaluate.evaluate,
+    "export": export.export,
+    "models": models.models,
     "convert": convert.convert,
     "parity": parity.parity,
     "data": data.data,
@@ -56,6 +60,7 @@ SELF_PARSING: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train.train,
     "distill": train.distill,
     "data": data.data,
+    "models": models.models,
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ganiqa_jax.scoring.rows import ScoreRow
 
 OnError = Literal["skip", "fail"]
+Backend = Literal["jax", "onnx"]
 
 
 class SomeFailed(GanIqaError):
@@ -35,9 +36,10 @@ def score(
         Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")]
     ],
     /,
-    model: Annotated[Path, tyro.conf.arg(aliases=["-m"])],
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])],
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    backend: Backend = "jax",
     on_error: OnError = "skip",
     recursive: bool = True,
     batch_size: int = 32,
@@ -57,9 +59,12 @@ def score(
 
     Args:
         pictures: files, folders, quoted patterns, @FILE of names, - for standard input.
-        model: run directory or released folder of a student.
+        model: run directory, released folder or released name of a student; with the
+            onnx backend also a file of `ganiqa export`.
         out: .jsonl or .csv file; without it, scores are printed.
         json_output: print JSON lines.
+        backend: jax, or onnx: the same scores by onnxruntime, faster on a CPU; exports
+            the model once, proven equal, into the user's cache folder.
         on_error: skip a picture that cannot be scored, or end there.
         recursive: also search folders in folders.
         batch_size: crops per device call.
@@ -70,6 +75,7 @@ def score(
     scorer, paths = _prepare(
         lambda find: find.find_pictures(pictures, recursive=recursive),
         model,
+        backend,
         out,
         batch_size,
         workers,
@@ -82,11 +88,12 @@ def score(
 def compare(
     ref: Path,
     dist: Path,
-    model: Annotated[Path, tyro.conf.arg(aliases=["-m"])],
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])],
     pair: str = "name",
     on_size_mismatch: Literal["error", "resize-ref", "center-crop"] = "error",
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    backend: Backend = "jax",
     on_error: OnError = "skip",
     recursive: bool = True,
     batch_size: int = 32,
@@ -105,11 +112,14 @@ def compare(
     Args:
         ref: folder of references, or one file that is the reference of all.
         dist: folder of distorted pictures, or a file.
-        model: run directory or released folder of a teacher.
+        model: run directory, released folder or released name of a teacher; with the
+            onnx backend also a file of `ganiqa export`.
         pair: name, stem (any suffix) or a .csv file with columns reference, distorted.
         on_size_mismatch: no score, resize the reference, or cut both to the centre.
         out: .jsonl or .csv file; without it, scores are printed.
         json_output: print JSON lines.
+        backend: jax, or onnx: the same scores by onnxruntime, faster on a CPU; exports
+            the model once, proven equal, into the user's cache folder.
         on_error: skip a pair that cannot be scored, or end there.
         recursive: also search folders in folders.
         batch_size: crops per device call.
@@ -120,6 +130,7 @@ def compare(
     scorer, pairs = _prepare(
         lambda find: find.find_pairs(ref, dist, match=pair, recursive=recursive),
         model,
+        backend,
         out,
         batch_size,
         workers,
@@ -131,7 +142,8 @@ def compare(
 
 def _prepare(
     look: Callable,
-    model: Path,
+    model: str,
+    backend: Backend,
     out: Path | None,
     batch_size: int,
     workers: int,
@@ -140,17 +152,27 @@ def _prepare(
     """Looks at paths first, because that fails fast, and then loads the model."""
     # Pillow's remarks name its own source lines; what matters is in the rows.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    from ganiqa_jax.mesh import set_cpu_flags
     from ganiqa_jax.scoring import find, rows
 
     if out is not None:
         rows.kind_of(out)
     inputs = look(find)
-    set_cpu_flags("infer")
+    if backend == "jax":  # the other one needs no JAX
+        from ganiqa_jax.compile_cache import use_compile_cache
+        from ganiqa_jax.mesh import set_cpu_flags
+
+        set_cpu_flags("infer")
+        use_compile_cache()
     from ganiqa_jax.scoring.engine import create_scorer
 
     scorer = create_scorer(
-        model, batch_size=batch_size, workers=workers, max_pixels=max_pixels
+        model,
+        backend=backend,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+        # Rows in a file must not depend on how many there are; a look may.
+        pictures=0 if out else len(inputs),
     )
     return scorer, inputs
 

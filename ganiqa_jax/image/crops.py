@@ -12,41 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ganiqa_jax.errors import InputError
-
-_POSITIONS = {
-    1: ((0.5, 0.5),),
-    5: ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5)),
-    9: tuple((down / 2, across / 2) for down in range(3) for across in range(3)),
-}
-"""Shares of the free height and width that lie above and left of each crop."""
-
-
-def test_boxes(
-    height: int, width: int, crop: int, points: int
-) -> list[tuple[int, int]]:
-    """Where a picture is cropped for scoring; depends on the sizes alone.
-
-    Args:
-      height: of the picture, pixels.
-      width: of the picture, pixels.
-      crop: side of a crop, pixels.
-      points: 1 the centre, 5 the corners and the centre, 9 a grid of 3x3.
-
-    Returns:
-      (top, left) of `points` boxes. In a picture that is no larger than the crop
-      some of them are the same, so that every picture has as many.
-
-    Raises:
-      InputError: if the picture is smaller than the crop, or `points` is another
-        number.
-    """
-    if points not in _POSITIONS:
-        raise InputError(f"There are no {points} crop positions; use 1, 5 or 9.")
-    _check_fits(height, width, crop)
-    return [
-        (int(down * (height - crop)), int(across * (width - crop)))
-        for down, across in _POSITIONS[points]
-    ]
+from ganiqa_jax.image.boxes import check_fits
 
 
 def crops_at(
@@ -81,7 +47,7 @@ def joint_crop(
       InputError: if the pictures are smaller than the crop.
     """
     height, width = reference.shape[:2]
-    _check_fits(height, width, crop)
+    check_fits(height, width, crop)
     down, across = jax.random.split(key)
     top = jax.random.randint(down, (), 0, height - crop + 1)
     left = jax.random.randint(across, (), 0, width - crop + 1)
@@ -135,11 +101,3 @@ def _moved(
         moved = jnp.where(upend, moved[:, ::-1], moved)
         moved = jnp.where(transpose, moved.swapaxes(1, 2), moved)
     return moved
-
-
-def _check_fits(height: int, width: int, crop: int) -> None:
-    if not 0 < crop <= min(height, width):
-        raise InputError(
-            f"A picture of {width}x{height} pixels cannot be cropped to {crop}x{crop}; "
-            "use a smaller crop, or mirror the picture outwards first."
-        )

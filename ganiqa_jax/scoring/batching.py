@@ -9,16 +9,30 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array
 
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.loading import Loaded
 
 IN_FLIGHT = 2
 """Batches on the device at a time: one computes while the next is packed."""
 
-Run = Callable[[tuple[np.ndarray, ...]], Array]
+Run = Callable[[tuple[np.ndarray, ...], int], Any]
+"""Starts a batch, of which the first so many rows count, and does not wait for it; what
+comes back is an array once `numpy.asarray` has waited."""
+
+
+def whole_batch(batch_size: int, multiple: int) -> int:
+    """The next multiple that a backend can compute.
+
+    Raises:
+      InputError: if the size is below 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size} must be at least 1.")
+    return -(-batch_size // multiple) * multiple
 
 
 @dataclass
@@ -49,7 +63,7 @@ class _Segment:
 class _Sent:
     """A batch on the device: whose crops are in it, and when it went."""
 
-    z: Array
+    z: Any
     segments: list[_Segment]
     at: float
 
@@ -118,7 +132,8 @@ class Batches:
     def _send(self) -> None:
         run = self._ready()  # compiling is no picture's time
         at = time.perf_counter()
-        z = run(self._buffers)
+        last = self._segments[-1]
+        z = run(self._buffers, last.row + last.count)
         self._sent.append(_Sent(z, self._segments, at))
         self._start_batch()
         if len(self._sent) >= IN_FLIGHT:

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
-from ganiqa_jax.image.crops import test_boxes
+from ganiqa_jax.image.boxes import test_boxes
 from ganiqa_jax.scoring.decode import DecodeError
 
 MAX_RESIZED_PIXELS = 256 * 2**20

@@ -10,20 +10,16 @@ import contextlib
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal, Protocol, runtime_checkable
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Float64, UInt8
+from jaxtyping import Float, Float64
 
-from ganiqa_jax import release, steps
+from ganiqa_jax.card import ModelCard
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
+from ganiqa_jax.released import find_model
 from ganiqa_jax.scoring.archives import in_turn
 from ganiqa_jax.scoring.batching import Batches, Job, Run, load_ahead
 from ganiqa_jax.scoring.decode import MAX_PIXELS
@@ -39,39 +35,93 @@ from ganiqa_jax.scoring.loading import (
     name_of,
 )
 from ganiqa_jax.scoring.rows import RowsHeader, ScoreRow
-from ganiqa_jax.types import Params
 
 __all__ = ["Scorer", "create_scorer", "find_pictures"]
+
+
+Backend = Literal["jax", "onnx"]
+
+
+@runtime_checkable
+class Compute(Protocol):
+    """What gives z of crops: a model on a backend.
+
+    Attributes:
+      backend: its name.
+      card: of the model; `model_sha` names its weights.
+      batch_size: crops of a batch.
+    """
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def model_sha(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+
+    def ready(self) -> Run:
+        """What starts the computation of a batch; compiles when first asked for."""
+        ...
 
 
 def create_scorer(
     model: str | Path,
     *,
+    backend: Backend = "jax",
     batch_size: int = 32,
     workers: int = 2,
     max_pixels: int = MAX_PIXELS,
+    pictures: int = 0,
 ) -> "Scorer":
-    """A scorer of a run directory or a released folder.
+    """A scorer of a run directory, a released model or an exported .onnx file.
 
     Args:
-      model: the folder.
+      model: the folder or file, or the name of a released model.
+      backend: `onnx` runs the network by onnxruntime, which is faster on a CPU; a
+        folder's network is exported once and kept in the user's cache folder.
       batch_size: crops per device call; rounded up to a multiple of the devices.
       workers: threads that decode.
       max_pixels: pictures that claim more are refused undecoded.
+      pictures: how many there will be, if that is known: few make smaller batches.
 
     Raises:
-      InputError: if the folder holds no model.
+      InputError: if the folder holds no model, or the backend is not installed.
       IntegrityError: if the model is damaged.
     """
-    network, variables, card = release.load_model(Path(model))
-    return Scorer(
-        network,
-        variables,
-        card,
-        batch_size=batch_size,
-        workers=workers,
-        max_pixels=max_pixels,
-    )
+    compute = create_compute(model, backend, batch_size, pictures)
+    return Scorer(compute, workers=workers, max_pixels=max_pixels)
+
+
+def create_compute(
+    model: str | Path, backend: Backend, batch_size: int, pictures: int = 0
+) -> Compute:
+    """A model on a backend; see `create_scorer`."""
+    is_file = str(model).endswith(".onnx")
+    if backend == "onnx":
+        from ganiqa_jax.scoring.on_onnx import OnnxCompute
+
+        if not is_file:
+            from ganiqa_jax.export.kept import kept_onnx
+
+            model = kept_onnx(find_model(model))
+        return OnnxCompute(Path(model), batch_size=batch_size)
+    if is_file:
+        raise InputError(f"{model} runs with --backend onnx alone.")
+    from ganiqa_jax import release
+    from ganiqa_jax.scoring.on_jax import JaxCompute
+
+    network, variables, card = release.load_model(find_model(model))
+    if pictures:
+        crops = pictures * crops_of(card)
+        batch_size = min(batch_size, 1 << (crops - 1).bit_length())
+    return JaxCompute(network, variables, card, batch_size=batch_size)
+
+
+def crops_of(card: ModelCard) -> int:
+    """How many crops a picture gets."""
+    return card.preprocessing.points * (2 if card.preprocessing.mirror else 1)
 
 
 class Scorer:
@@ -88,34 +138,25 @@ class Scorer:
 
     def __init__(
         self,
-        network: nn.Module,
-        variables: Mapping[str, Params],
-        card: release.ModelCard,
+        compute: Compute,
         *,
-        batch_size: int = 32,
         workers: int = 2,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        for name, value in (
-            ("batch_size", batch_size),
-            ("workers", workers),
-            ("max_pixels", max_pixels),
-        ):
+        for name, value in (("workers", workers), ("max_pixels", max_pixels)):
             if value < 1:
                 raise InputError(f"{name}={value} must be at least 1.")
-        self.card = card
-        self._mesh = data_mesh(jax.local_devices())
-        self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
-        self._inputs = 2 if card.role == "teacher" else 1
+        self.card = compute.card
+        self.batch_size = compute.batch_size
+        self._compute = compute
+        self._inputs = 2 if compute.card.role == "teacher" else 1
         self._workers = workers
         self._max_pixels = max_pixels
-        self._variables = replicate(variables, self._mesh)
-        self._network = network
 
-    @functools.cached_property
+    @property
     def model_sha(self) -> str:
         """Twelve hex digits over the names and values of all arrays."""
-        return release.model_sha(self._variables)
+        return self._compute.model_sha
 
     def header(self) -> RowsHeader:
         """What a file of this scorer's rows says of all of them."""
@@ -128,6 +169,7 @@ class Scorer:
             mos_low=float(scale.low),
             mos_high=float(scale.high),
             pairs=self.card.role == "teacher",
+            backend=self._compute.backend,
         )
 
     def score(self, picture: Source) -> ScoreRow:
@@ -253,11 +295,12 @@ class Scorer:
         loads: Iterable[Callable[[], Loaded]],
         numbers: Iterable[int] | None = None,
     ) -> Generator[Job, None, None]:
-        preprocessing = self.card.preprocessing
-        crops = preprocessing.points * (2 if preprocessing.mirror else 1)
-        pictures = -(-self.batch_size // crops)
+        pictures = -(-self.batch_size // crops_of(self.card))
         batches = Batches(
-            self._ready, self.batch_size, preprocessing.crop, self._inputs
+            self._compute.ready,
+            self.batch_size,
+            self.card.preprocessing.crop,
+            self._inputs,
         )
         waiting: deque[Job] = deque()
         # Enough is decoded ahead to fill the next batch while one is computed.
@@ -265,7 +308,7 @@ class Scorer:
         for loaded, number in zip(ready, numbers or itertools.count(), strict=False):
             job = Job(loaded)
             waiting.append(job)
-            batches.add(job, int(number) * crops)
+            batches.add(job, int(number) * crops_of(self.card))
             # Pictures that fail fill no batch; rows must not pile up behind them.
             if len(waiting) > 8 * (pictures + self._workers):
                 batches.finish()
@@ -273,23 +316,6 @@ class Scorer:
                 yield waiting.popleft()
         batches.finish()
         yield from waiting
-
-    def _ready(self) -> Run:
-        """The computation of a batch; compiles when first asked for."""
-        compiled = self._compiled
-        return lambda inputs: compiled(
-            self._variables, *shard_batch(inputs, self._mesh)
-        )
-
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., Array]:
-        side = self.card.preprocessing.crop
-        rows = NamedSharding(self._mesh, PartitionSpec(AXIS))
-        shape = (self.batch_size, side, side, 3)
-        crops = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=rows)
-        forward = jax.jit(_forward(self._network, self.card.role))
-        inputs = [crops] * self._inputs
-        return forward.lower(self._variables, *inputs).compile()
 
     def _rows(self, jobs: Generator[Job, None, None]) -> Iterator[ScoreRow]:
         with contextlib.closing(jobs):
@@ -327,24 +353,3 @@ class Scorer:
             error=error,
             reference=loaded.reference,
         )
-
-
-def _forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
-    def of_pictures(
-        variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
-    ) -> Any:
-        return steps.predict(variables, _to_float(distorted), student=network)
-
-    def of_pairs(
-        variables: Mapping[str, Params],
-        reference: UInt8[Array, "B S S 3"],
-        distorted: UInt8[Array, "B S S 3"],
-    ) -> Any:
-        pair = _to_float(reference), _to_float(distorted)
-        return steps.predict_pairs(variables, *pair, teacher=network)
-
-    return of_pairs if role == "teacher" else of_pictures
-
-
-def _to_float(pixels: UInt8[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
-    return pixels.astype(jnp.float32) / 255.0

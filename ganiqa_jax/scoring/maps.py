@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
-from ganiqa_jax.image.crops import test_boxes
+from ganiqa_jax.image.boxes import test_boxes
 
 SHOWN = 0.55
 """Share of the colour of the map in an overlay; the rest is the picture in grey."""

@@ -96,6 +96,7 @@ class RowsHeader:
       model: and its hashes, as in the rows.
       scale: name of the opinion scale of `mos`, from `mos_low` to `mos_high`.
       pairs: rows have references.
+      backend: what computed the scores.
       score_range: of `score`.
       direction: always `higher_better`.
       schema: version of the columns.
@@ -108,6 +109,7 @@ class RowsHeader:
     mos_low: float
     mos_high: float
     pairs: bool = False
+    backend: str = "jax"
     score_range: tuple[float, float] = (0.0, 1.0)
     direction: Literal["higher_better"] = "higher_better"
     schema: int = SCHEMA

@@ -1,0 +1,1 @@
+"""A model as a file that other programs run: ONNX, StableHLO, safetensors."""

@@ -1,0 +1,163 @@
+"""What is computed element by element, and along axes."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ganiqa_jax.export.graph import Const, Graph, Sizes, Tensor, Value, count
+
+SAME_NAME = {
+    "abs": "Abs",
+    "add": "Add",
+    "and": "And",
+    "div": "Div",
+    "eq": "Equal",
+    "exp": "Exp",
+    "floor": "Floor",
+    "ge": "GreaterOrEqual",
+    "gt": "Greater",
+    "le": "LessOrEqual",
+    "log": "Log",
+    "logistic": "Sigmoid",
+    "lt": "Less",
+    "max": "Max",
+    "min": "Min",
+    "mul": "Mul",
+    "neg": "Neg",
+    "not": "Not",
+    "or": "Or",
+    "pow": "Pow",
+    "sqrt": "Sqrt",
+    "sub": "Sub",
+    "tanh": "Tanh",
+}
+"""Primitives of JAX that ONNX has as they are."""
+
+TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9}
+"""Numbers that ONNX gives to types."""
+
+
+def elementwise(graph: Graph, operator: str, values: Sequence[Value]) -> Tensor:
+    """An operator on values of one shape, up to axes that are still to be repeated."""
+    order = _largest(values).order
+    names = [graph.name_in_order(value, order) for value in values]
+    return graph.run(operator, names, _together(values), order)
+
+
+def _largest(values: Sequence[Value]) -> Tensor:
+    """The tensor whose stored order the others take over; maps stay as they are."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return max(tensors, key=lambda t: (count(t.sizes), not t.is_plain))
+
+
+def _together(values: Sequence[Value]) -> Sizes:
+    rank = max(len(value.sizes) for value in values)
+    shapes = [value.sizes for value in values if len(value.sizes) == rank]
+    return tuple(
+        next((size for size in sizes if size != 1), 1)
+        for sizes in zip(*shapes, strict=True)
+    )
+
+
+def maximum(graph: Graph, values: Sequence[Value]) -> Tensor:
+    """Max; Relu where one side is zero, which runtimes fuse with a convolution."""
+    for one, other in (values, values[::-1]):
+        if isinstance(one, Const) and isinstance(other, Tensor) and not one.array.any():
+            return graph.run("Relu", [other.name], other.sizes, other.order)
+    return elementwise(graph, "Max", values)
+
+
+def minimum(graph: Graph, values: Sequence[Value]) -> Tensor:
+    """Min; Clip where it follows a Relu, as in ReLU6."""
+    for one, other in (values, values[::-1]):
+        maker = graph.producer(other)
+        if isinstance(one, Const) and one.array.size and maker is not None:
+            assert isinstance(other, Tensor)
+            high = one.array.reshape(-1)[0]
+            if maker.operator == "Relu" and (one.array == high).all() and high > 0:
+                bounds = [graph.constant(x, np.float32) for x in (0.0, high)]
+                names = [maker.inputs[0], *bounds]
+                return graph.run("Clip", names, other.sizes, other.order)
+    return elementwise(graph, "Min", values)
+
+
+def divide(graph: Graph, values: Sequence[Value]) -> Tensor:
+    """Div; a sum over axes divided by how many elements they have is a mean."""
+    top, bottom = values
+    maker = graph.producer(top)
+    if (
+        maker is not None
+        and maker.operator == "ReduceSum"
+        and isinstance(bottom, Const)
+    ):
+        assert isinstance(top, Tensor)
+        if (bottom.array == maker.elements).all():
+            names = maker.inputs
+            return graph.run("ReduceMean", names, top.sizes, top.order, keepdims=0)
+    return elementwise(graph, "Div", values)
+
+
+def square(graph: Graph, value: Value) -> Tensor:
+    return elementwise(graph, "Mul", [value, value])
+
+
+def integer_power(graph: Graph, value: Value, power: int) -> Tensor:
+    if power == 2:
+        return square(graph, value)
+    return elementwise(graph, "Pow", [value, Const(np.array(power, np.float32))])
+
+
+def reciprocal_root(graph: Graph, value: Value) -> Tensor:
+    root = elementwise(graph, "Sqrt", [value])
+    return elementwise(graph, "Reciprocal", [root])
+
+
+def not_equal(graph: Graph, values: Sequence[Value]) -> Tensor:
+    return elementwise(graph, "Not", [elementwise(graph, "Equal", values)])
+
+
+def select(graph: Graph, values: Sequence[Value]) -> Tensor:
+    """`lax.select_n` of two cases: the first where the condition is false.
+
+    Raises:
+      NotImplementedError: if there are more cases.
+    """
+    if len(values) != 3:
+        raise NotImplementedError("a choice between more than two cases")
+    condition, when_false, when_true = values
+    return elementwise(graph, "Where", [condition, when_true, when_false])
+
+
+def convert(graph: Graph, value: Tensor, dtype: str) -> Tensor:
+    """Another type.
+
+    Raises:
+      NotImplementedError: if it is one that networks here do not compute in.
+    """
+    if dtype not in TYPES:
+        raise NotImplementedError(f"numbers of type {dtype}")
+    order = value.order
+    return graph.run("Cast", [value.name], value.sizes, order, to=TYPES[dtype])
+
+
+def reduce(graph: Graph, operator: str, tensor: Tensor, axes: Sequence[int]) -> Tensor:
+    """ReduceSum or ReduceMax over axes of the network, which go."""
+    positions = [tensor.order.index(axis) for axis in axes]
+    kept = [axis for axis in range(len(tensor.sizes)) if axis not in axes]
+    order = tuple(kept.index(axis) for axis in tensor.order if axis not in axes)
+    sizes = tuple(tensor.sizes[axis] for axis in kept)
+    names = [tensor.name, graph.integers(positions)]
+    reduced = graph.run(operator, names, sizes, order, keepdims=0)
+    graph.nodes[-1].elements = count([tensor.sizes[axis] for axis in axes])
+    return reduced
+
+
+SPECIAL: dict[str, Callable[[Graph, Sequence[Value]], Value]] = {
+    "div": divide,
+    "max": maximum,
+    "min": minimum,
+    "ne": not_equal,
+    "rsqrt": lambda graph, values: reciprocal_root(graph, values[0]),
+    "select_n": select,
+    "square": lambda graph, values: square(graph, values[0]),
+}

@@ -1,0 +1,42 @@
+"""The network of a model as the one function that every export is made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganiqa_jax.export.parity import BATCHES, Compute, Crops
+from ganiqa_jax.release import LoadedModel
+from ganiqa_jax.scoring.forward import forward, inputs_of
+
+
+def network_function(model: LoadedModel) -> Callable[..., Any]:
+    """uint8 crops to z, as scoring computes it, with the weights closed over."""
+    variables = jax.device_put(model.variables, jax.local_devices(backend="cpu")[0])
+    compute = forward(model.network, model.card.role)
+    return lambda *crops: compute(variables, *crops)
+
+
+def crop_shapes(model: LoadedModel, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """What the function takes, by name, for a number of crops or a symbolic one."""
+    side = model.card.preprocessing.crop
+    shape = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
+    return dict.fromkeys(inputs_of(model.card.role), shape)
+
+
+def reference_compute(model: LoadedModel, size: int = max(BATCHES)) -> Compute:
+    """The network by JAX on the CPU, in full precision, in batches of one size."""
+    compute = jax.jit(forward(model.network, model.card.role))
+    cpu = jax.local_devices(backend="cpu")[0]
+    variables = jax.device_put(model.variables, cpu)
+
+    def run(crops: Crops) -> np.ndarray:
+        rows = len(crops[0])
+        around = [(0, size - rows), (0, 0), (0, 0), (0, 0)]
+        filled = [jax.device_put(np.pad(side, around), cpu) for side in crops]
+        with jax.default_matmul_precision("highest"):
+            return np.asarray(compute(variables, *filled))[:rows]
+
+    return run

@@ -1,0 +1,42 @@
+"""From crops as they are cut to z: what every backend computes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from ganiqa_jax.types import Params
+
+
+def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
+    """A function of variables and crops (for a teacher: reference, distorted)."""
+
+    def of_pictures(
+        variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
+    ) -> Any:
+        return _z(network.apply(variables, _to_float(distorted)))
+
+    def of_pairs(
+        variables: Mapping[str, Params],
+        reference: UInt8[Array, "B S S 3"],
+        distorted: UInt8[Array, "B S S 3"],
+    ) -> Any:
+        pair = _to_float(reference), _to_float(distorted)
+        return _z(network.apply(variables, *pair))
+
+    return of_pairs if role == "teacher" else of_pictures
+
+
+def inputs_of(role: str) -> tuple[str, ...]:
+    """Names of the crops that a network takes."""
+    return ("reference", "distorted") if role == "teacher" else ("distorted",)
+
+
+def _z(output: Any) -> Float[Array, " B"]:
+    return output.z
+
+
+def _to_float(pixels: UInt8[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
+    return pixels.astype(jnp.float32) / 255.0

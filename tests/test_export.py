@@ -1,0 +1,134 @@
+"""Exported files: the same numbers, proven before anything is written."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from fake_models import fake_model
+from random_weights import random_weights
+
+from ganiqa_jax import cli, release
+from ganiqa_jax.card import ModelCard, Scale
+from ganiqa_jax.config import JndConfig, Preprocessing, StudentConfig, TeacherConfig
+from ganiqa_jax.errors import CheckError, InputError
+from ganiqa_jax.export import exporters, parity
+from ganiqa_jax.export.exporters import export_model, onnx_bytes
+from ganiqa_jax.release import LoadedModel, build_network
+from ganiqa_jax.scoring.engine import create_scorer
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))
+CONFIGS = {
+    "student": StudentConfig(
+        trunk="mobilenet_v1", jnd=JndConfig(strength=0.0), **NARROW
+    ),
+    "teacher": TeacherConfig(backbone="mobilenet_v1", **NARROW),
+}
+
+
+def tiny_model(role):
+    config = CONFIGS[role]
+    view = Preprocessing(crop=64, points=1)
+    scale = Scale("ten", 1.0, 10.0, 0.5, 0.25)
+    card = ModelCard(role, "tiny", config, view, scale, "test", ("x",), {"srcc": 0.5})
+    variables = random_weights(release.network_shapes(config, 64))
+    return LoadedModel(build_network(config), variables, card)
+
+
+@pytest.mark.parametrize("role", CONFIGS)
+def test_real_networks_keep_their_numbers_as_onnx(role):
+    model = tiny_model(role)
+    data, proof = onnx_bytes(model)
+    assert proof.difference < parity.TOLERANCE
+    assert {1, 3} < set(proof.batches)
+    assert len(data) > 1_000_000
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize("to", ["onnx", "stablehlo"])
+def test_file_has_a_record_of_its_card_and_bytes_beside_it(role, to, tmp_path):
+    model = fake_model(role)
+    done = export_model(model, to, tmp_path)
+    assert done.path == tmp_path / f"fake.{to}"
+    record = json.loads((tmp_path / f"fake.{to}.json").read_text())
+    assert record["sha256"] == done.sha256
+    assert record["model_sha"] == release.model_sha(model.variables)
+    assert record["preprocessing"]["crop"] == 16
+    assert record["scale"]["std"] == 0.25
+    assert record["parity"]["difference"] == done.parity.difference < 1e-5
+
+
+def test_stablehlo_runs_any_batch_on_three_platforms(tmp_path):
+    model = fake_model()
+    path = export_model(model, "stablehlo", tmp_path / "a.stablehlo").path
+    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    assert program.platforms == exporters.PLATFORMS
+    crops = np.zeros((5, 16, 16, 3), np.uint8)
+    crops[..., 0] = 51 * np.arange(5, dtype=np.uint8)[:, None, None]
+    np.testing.assert_allclose(program.call(crops), np.arange(5) / 5, atol=1e-6)
+
+
+def test_released_folder_loads_as_the_same_model(tmp_path):
+    model = tiny_model("student")
+    done = export_model(model, "safetensors", tmp_path / "new" / "model")
+    again = release.load_model(done.path)
+    assert release.model_sha(again.variables) == release.model_sha(model.variables)
+    assert again.card == model.card
+    assert not list((tmp_path / "new").glob(".export*"))
+
+
+@pytest.mark.parametrize("to", ["onnx", "stablehlo"])
+def test_nothing_is_written_when_the_numbers_differ(to, tmp_path, monkeypatch):
+    def slightly_wrong(model):
+        def compute(crops):
+            pixels = crops[0].astype(np.float32) / 255
+            z = pixels[..., 0].mean((1, 2)) - pixels[..., 1].mean((1, 2))
+            return z.astype(np.float32) + 2e-4
+
+        return compute
+
+    monkeypatch.setattr(exporters, "reference_compute", slightly_wrong)
+    monkeypatch.setattr(parity, "_drawn", lambda side: [np.full((20, 20, 3), 9, "u1")])
+    with pytest.raises(CheckError, match="differs from it by 2.00e-04"):
+        export_model(fake_model(), to, tmp_path / f"a.{to}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_that_are_not_finite_prove_nothing():
+    card = fake_model().card
+    wrong = lambda crops: np.full(len(crops[0]), np.nan, np.float32)  # noqa: E731
+    right = lambda crops: np.zeros(len(crops[0]), np.float32)  # noqa: E731
+    with pytest.raises(CheckError):
+        parity.prove(right, wrong, card)
+    with pytest.raises(CheckError):
+        parity.prove(wrong, right, card)
+
+
+def test_export_command_writes_a_file_that_scores_alone(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(release, "load_model", lambda path: fake_model())
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "any", "--to", "onnx", "-o", "m.onnx", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["difference"] < 1e-5
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)
+    scores = [
+        create_scorer(model, backend=backend).score(pixels).score
+        for model, backend in (("m.onnx", "onnx"), ("any", "jax"))
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    assert cli.main(["export", "any", "--to", "onnx", "-o", "m.txt"]) == 2
+    assert "should end in .onnx" in capfd.readouterr().err
+
+
+def test_missing_library_is_named_with_how_to_install_it(monkeypatch, tmp_path):
+    for library in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(__import__("sys").modules, library, None)
+        with pytest.raises(InputError, match=r'pip install "ganiqa-jax\[onnx\]"'):
+            export_model(fake_model(), "onnx", tmp_path / "a.onnx")
+        monkeypatch.undo()
+
+
+def test_file_says_what_made_it():
+    assert exporters.made_with()["jax"] == jax.__version__

@@ -1,0 +1,159 @@
+"""What becomes of JAX operations in an ONNX graph."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganiqa_jax.errors import InputError
+from ganiqa_jax.export import lowering, onnx_file
+from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
+from ganiqa_jax.models.conv import ConvNorm
+from ganiqa_jax.models.depthwise import depthwise_conv
+from ganiqa_jax.models.features import resize_map
+from ganiqa_jax.scoring.on_onnx import open_session
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+RANDOM = np.random.default_rng(0)
+CUMULATED = np.cumsum(np.ones((1, 1, 8, 8), np.float32), 2)
+KERNEL = jnp.asarray(RANDOM.normal(size=(3, 3, 1, 6)), jnp.float32)
+TABLE = RANDOM.normal(size=(8, 6)).astype(np.float32)
+
+
+def lowered(function, shape):
+    """The graph of a function of one array with a symbolic batch, and its session."""
+    (batch,) = jax.export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    graph = lowering.to_graph(function, {"x": spec}, "z")
+    # Sizes of the output do not matter here: it is flattened to one axis.
+    return graph, open_session(
+        onnx_file.to_bytes(graph, dict.fromkeys("xz", "float32"), {})
+    )
+
+
+def depthwise(x):
+    return depthwise_conv(x, KERNEL, stride=2, padding=((1, 1), (0, 2)))
+
+
+def windows(x):
+    batch, height, width, channels = x.shape
+    cut = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+    cut = cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, 4, channels)
+    scores = jnp.einsum("bmqk,bmnk->bmqn", cut, cut) / 2
+    return jnp.einsum("bmqn,bmnc->bmqc", jax.nn.softmax(scores), cut)
+
+
+def attention(x):
+    tokens = x.reshape(x.shape[0], -1, 2, 3)
+    return jax.nn.dot_product_attention(tokens, tokens * 2, tokens)
+
+
+def pair(x):
+    both = jnp.concatenate([x, x * 2 + 1])
+    first, second = jnp.split(jnp.tanh(both), 2)
+    return first - second
+
+
+def masked(x):
+    padded = jnp.pad(x, ((0, 0), (0, 1), (2, 0), (0, 0)), constant_values=3.0)
+    mask = np.arange(10)[None, None, :, None] % 3 > 0
+    return jnp.where(mask, padded, -1.0)
+
+
+def broadcast_late(x):
+    row = jnp.ones((x.shape[0], 4)) * 2
+    return jnp.concatenate([x[:, 0, 0], row], axis=-1)
+
+
+FUNCTIONS = {
+    "depthwise": depthwise,
+    "convolution after product": lambda x: depthwise(x @ TABLE.T[:, :6]),
+    "windows": windows,
+    "attention": attention,
+    "split batch": pair,
+    "padding and choice": masked,
+    "reflection": lambda x: jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), "reflect"),
+    "maximum pooling": max_pool,
+    "average pooling": average_pool,
+    "pooling of a convolution": lambda x: max_pool(depthwise(x)),
+    "enlarging": lambda x: resize_map(x, 12, 11),
+    "reducing": lambda x: resize_map(
+        depthwise_conv(x, KERNEL, padding=((1, 1),) * 2), 3, 4
+    ),
+    "product on the left": lambda x: jnp.einsum("ij,bjwc->biwc", TABLE, x[:, :6]),
+    "mean and deviation": lambda x: (x - x.mean((1, 2), keepdims=True)).std(axis=3),
+    "layer norm": lambda x: jax.nn.standardize(x, axis=-1) * TABLE[None, None, None, 0],
+    "logic": lambda x: jnp.where((x > 0) & ~(x < 1) | (x != x), x**2, jnp.abs(x) ** 3),
+    "turned round": lambda x: jnp.flip(x, (1, 2))[..., 1],
+    "constant part": broadcast_late,
+    "relu6": lambda x: jax.nn.relu6(3 * x) + jnp.minimum(x, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_graph_computes_what_jax_computes_for_any_batch(name):
+    function = FUNCTIONS[name]
+
+    def weighted(x):
+        y = function(x)
+        y = y.reshape(x.shape[0], -1)
+        return y @ np.linspace(-1, 1, y.shape[1], dtype=np.float32)
+
+    session = lowered(weighted, (8, 8, 6))[1]
+    for batch in (1, 3):
+        x = RANDOM.normal(size=(batch, 8, 8, 6)).astype(np.float32)
+        got = session.run(None, {"x": x})[0]
+        wanted = jax.jit(weighted)(x)
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_convolution_is_one_grouped_node_with_its_norm_and_activation():
+    unit = ConvNorm(6, kernel=(3, 3), padding=1, depthwise=True, activation="relu6")
+    shape = (1, 8, 8, 6)
+    variables = unit.init(jax.random.key(0), jnp.zeros(shape))
+    variables["batch_stats"]["norm"]["mean"] += 0.3
+    graph, _ = lowered(lambda x: unit.apply(variables, x).mean((1, 2, 3)), shape[1:])
+    operators = [node.operator for node in graph.nodes]
+    assert operators == ["Transpose", "Conv", "Clip", "ReduceMean", "Identity"]
+    (conv,) = (node for node in graph.nodes if node.operator == "Conv")
+    assert conv.attributes["group"] == 6
+    assert len(conv.inputs) == 3
+
+
+@pytest.mark.parametrize("axis", [3, 1])
+def test_norms_and_softmax_become_one_operator_each(axis):
+    norm = nn.LayerNorm(epsilon=1e-5)
+    variables = {"params": {"scale": TABLE[:, 0], "bias": TABLE[:, 1]}}
+
+    def function(x):
+        x = jnp.moveaxis(jax.nn.softmax(x), axis, 3)  # [B, 8, 8, 8]
+        return (norm.apply(variables, x) * CUMULATED).sum((1, 2, 3))
+
+    graph, session = lowered(function, (8, 8, 8))
+    operators = [node.operator for node in graph.nodes]
+    assert operators.count("Softmax") == operators.count("LayerNormalization") == 1
+    assert not {"Exp", "Sqrt", "ReduceMean", "ReduceMax"} & set(operators)
+    x = RANDOM.normal(size=(2, 8, 8, 8)).astype(np.float32)
+    got = session.run(None, {"x": x})[0]
+    np.testing.assert_allclose(got, jax.jit(function)(x), rtol=1e-4, atol=1e-4)
+
+
+def test_scales_before_a_convolution_go_into_its_filters():
+    def function(x):
+        y = depthwise_conv(x / 255.0 * 2 - 1, KERNEL, padding=((1, 1), (1, 1)))
+        return y.sum((1, 2, 3))
+
+    graph, session = lowered(function, (8, 8, 6))
+    operators = [node.operator for node in graph.nodes]
+    assert operators[:3] == ["Transpose", "Add", "Conv"]
+    x = RANDOM.uniform(0, 255, size=(2, 8, 8, 6)).astype(np.float32)
+    got = session.run(None, {"x": x})[0]
+    np.testing.assert_allclose(got, jax.jit(function)(x), rtol=1e-4, atol=1e-3)
+
+
+def test_what_onnx_lacks_is_named():
+    with pytest.raises(InputError, match="no counterpart of .* sort"):
+        lowered(lambda x: jnp.sort(x, axis=1).sum((1, 2, 3)), (4, 4, 2))

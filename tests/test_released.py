@@ -1,0 +1,86 @@
+"""Released models by name, and the commands that show and check them."""
+
+import json
+
+import numpy as np
+import pytest
+from fake_models import fake_model
+
+from ganiqa_jax import arrays, cli, release, released
+from ganiqa_jax.card import card_values
+from ganiqa_jax.rundir import write_json
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A released student called light, in the user's models folder."""
+    monkeypatch.setenv("GANIQA_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(released, "PACKAGED", tmp_path / "packaged")
+    monkeypatch.setattr(release, "_check_arrays", lambda *_: None)  # of another net
+    folder = tmp_path / "models" / "light"
+    model = fake_model()
+    folder.mkdir(parents=True)
+    tree = {"params": {"weight": np.ones((), np.float32)}}
+    sha256 = arrays.write_arrays(folder / "weights.safetensors", tree)
+    identity = {"weights_sha256": sha256, "model_sha": release.model_sha(tree)}
+    write_json(folder / "card.json", card_values(model.card, identity))
+    return folder
+
+
+def run(capfd, *arguments):
+    status = cli.main(["models", *arguments])
+    return status, *capfd.readouterr()
+
+
+def test_names_lead_to_folders_and_paths_go_first(installed, tmp_path, monkeypatch):
+    assert released.find_model("light") == installed
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "light").mkdir()
+    assert str(released.find_model("light")) == "light"
+    assert str(released.find_model("a/light")) == "a/light"
+
+
+def test_models_of_the_user_hide_those_of_the_package(installed, tmp_path):
+    packaged = tmp_path / "packaged" / "light"
+    packaged.mkdir(parents=True)
+    other = tmp_path / "packaged" / "other"
+    other.mkdir()
+    for path in installed.iterdir():
+        (packaged / path.name).write_bytes(path.read_bytes())
+        (other / path.name).write_bytes(path.read_bytes())
+    found = {each.name: each.packaged for each in released.released_models()}
+    assert found == {"light": False, "other": True}
+
+
+def test_list_and_info_say_how_a_score_is_read(installed, capfd):
+    status, out, _ = run(capfd, "list")
+    assert status == 0 and "light" in out and "ten" in out
+    status, out, _ = run(capfd, "info", "light")
+    assert status == 0
+    assert "0 to 1, higher is better" in out and "1 to 10 on ten" in out
+    status, out, _ = run(capfd, "info", "light", "--json")
+    assert json.loads(out)["preprocessing"]["crop"] == 16
+    status, out, _ = run(capfd, "list", "--json")
+    assert [each["name"] for each in json.loads(out)] == ["light"]
+
+
+def test_verify_hashes_again_and_fails_with_status_4(installed, capfd):
+    status, out, _ = run(capfd, "verify", "light", "--json")
+    assert status == 0
+    assert json.loads(out)["arrays"] == 1
+    path = installed / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    status, _, err = run(capfd, "verify", "light")
+    assert status == 4 and "sha256" in err
+
+
+def test_no_models_and_unknown_names_are_told(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("GANIQA_HOME", str(tmp_path))
+    monkeypatch.setattr(released, "PACKAGED", tmp_path / "none")
+    status, out, _ = run(capfd, "list")
+    assert status == 0 and str(tmp_path / "models") in out.replace("\n", "")
+    status, _, err = run(capfd, "info", "light")
+    assert status == 2 and "models list" in err
