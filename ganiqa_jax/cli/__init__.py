@@ -21,6 +21,7 @@ from ganiqa_jax.cli import (
     demo,
     evaluate,
     export,
+    merge,
     models,
     parity,
     rank,
@@ -40,6 +41,7 @@ _DESCRIPTION = (
 COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
+    "merge": merge.merge,
     "report": report.report,
     "rank": rank.rank,
     "eval": evaluate.evaluate,

@@ -244,7 +244,7 @@ class _Headers:
     A header says how long its own extensions are, and they would be read at once.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
         self.left = _MAX_TAR_HEADERS
         self.tell = file.tell
@@ -266,7 +266,7 @@ def _tar_entries(archive: Archive) -> Iterator[Member | None]:
         )
         last = -1
         while (info := tar.next()) is not None:
-            tar.members.clear()  # or it would keep them all
+            tar.members.clear()  # pyright: ignore  # or it would keep them all
             if tar.offset <= last:  # a negative size would lead around for ever
                 raise tarfile.ReadError("its headers lead in a circle")
             last = tar.offset

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, UInt8
 
 from ganiqa_jax.card import ModelCard
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.released import find_model
 from ganiqa_jax.scoring.archives import in_turn
 from ganiqa_jax.scoring.batching import Batches, Job, Run, load_ahead
+from ganiqa_jax.scoring.cropping import prepare
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.find import find_pictures
 from ganiqa_jax.scoring.loading import (
@@ -32,8 +33,10 @@ from ganiqa_jax.scoring.loading import (
     check_pixels,
     load_pair,
     load_picture,
+    load_resized,
     name_of,
 )
+from ganiqa_jax.scoring.maps import QualityMap, map_of_picture
 from ganiqa_jax.scoring.rows import RowsHeader, ScoreRow
 
 __all__ = ["Scorer", "create_scorer", "find_pictures"]
@@ -63,6 +66,15 @@ class Compute(Protocol):
 
     def ready(self) -> Run:
         """What starts the computation of a batch; compiles when first asked for."""
+        ...
+
+
+@runtime_checkable
+class LocalCompute(Protocol):
+    """What also gives z of the parts of crops."""
+
+    def cells(self, crops: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N n m"]:
+        """z of what is around each cell of crops, all of one picture."""
         ...
 
 
@@ -264,6 +276,31 @@ class Scorer:
         if failed:
             raise InputError(f"{failed[0].path}: {failed[0].error}")
         return np.array([np.nan if r.score is None else r.score for r in rows], float)
+
+    def quality_map(self, picture: Source) -> QualityMap:
+        """Where a picture is good and bad in the eyes of a student.
+
+        Args:
+          picture: as in `score_iter`.
+
+        Returns:
+          The picture as it is seen, and a score in [0, 1] for each of its pixels.
+
+        Raises:
+          InputError: if the model is no student on the jax backend.
+          DecodeError: if the picture cannot be read.
+        """
+        self._need("student")
+        if not isinstance(self._compute, LocalCompute):
+            raise InputError("Quality maps need the jax backend.")
+        preprocessing = self.card.preprocessing
+        rules = LoadRules(preprocessing, self._max_pixels)
+        pixels = load_resized(picture, rules)
+        z = self._compute.cells(prepare(pixels, preprocessing))
+        scores = self.card.scale.to_score(z)
+        return QualityMap(
+            pixels, map_of_picture(scores, pixels.shape[:2], preprocessing)
+        )
 
     def _need(self, role: str) -> None:
         if self.card.role != role:

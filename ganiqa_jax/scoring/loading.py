@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.scoring.archives import Held, Member
-from ganiqa_jax.scoring.cropping import prepare, resize_to
+from ganiqa_jax.scoring.cropping import prepare, resize_short_side, resize_to
 from ganiqa_jax.scoring.decode import (
     DecodeError,
     Picture,
@@ -85,6 +85,16 @@ def load_picture(source: Source, name: str, rules: LoadRules) -> Loaded:
     return loaded
 
 
+def load_resized(source: Source, rules: LoadRules) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture that crops are cut from.
+
+    Raises:
+      DecodeError: if it cannot be read.
+    """
+    picture = _open(source, rules, Loaded(""))
+    return resize_short_side(picture.pixels, rules.preprocessing.short_side)
+
+
 def load_pair(
     sources: tuple[Source, Source], names: tuple[str, str], rules: LoadRules
 ) -> Loaded:
@@ -146,7 +156,6 @@ def _read(source: Path | str | Member | Held) -> bytes:
     if isinstance(source, Member | Held):
         return source.read_bytes()
     return read_file(Path(source))
-
 
 
 def _open(source: Source, rules: LoadRules, facts: Loaded) -> Picture:

@@ -9,12 +9,16 @@ order of the inputs, and the part file goes.
 So after an end of any kind, a lost current included, the same command goes on: it keeps
 a row whose files have the stamps that they had, drops what is torn at the end, and
 scores the rest. Rows whose file could not be read at all are tried again.
+
+A finished file of the same model is gone on from as well. It has no stamps: a picture
+with a score is read, and not scored again if its sha256 is still that of the row.
 """
 
 import contextlib
 import dataclasses
 import errno
 import fcntl
+import hashlib
 import json
 import os
 from collections import Counter
@@ -28,12 +32,15 @@ from jaxtyping import Int64
 
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.archives import Member
+from ganiqa_jax.scoring.decode import DecodeError
 from ganiqa_jax.scoring.durable import append, make_room, naming, sync
 from ganiqa_jax.scoring.rows import (
     RowsHeader,
     ScoreRow,
+    iter_rows,
     kind_of,
     open_rows,
+    read_header,
     row_values,
 )
 
@@ -46,11 +53,15 @@ _Key = tuple[str, str | None]
 
 @dataclass(slots=True)
 class _Known:
-    """A row of an earlier run: where its line begins, and of which files it is."""
+    """A row of an earlier run: where its line begins, and of which files it is.
+
+    Without a stamp it is from a finished file, and the sha256 has to tell.
+    """
 
     offset: int
-    stamp: Stamp
+    stamp: Stamp | None
     status: str
+    sha256: str
 
 
 @dataclass(eq=False)
@@ -75,22 +86,45 @@ class Part:
     _offsets: Int64[np.ndarray, " N"] = field(
         default_factory=lambda: np.empty(0, np.int64)
     )
+    _to_prove: dict[int, _Known] = field(default_factory=dict)
     earlier: Counter[str] = field(default_factory=Counter)
 
     def place(self, inputs: Sequence[Input]) -> Int64[np.ndarray, " M"]:
         """Takes the inputs, in the order that their rows will have.
 
         Returns:
-          Positions of those that must be scored; the others have a row that stands.
+          Positions of those that must be scored, unless `stands` says otherwise; the
+          others have a row that stands.
         """
         self._offsets = np.full(len(inputs), -1, np.int64)
         for position, item in enumerate(inputs if self._known else ()):
             known = self._known.get(_key_of(item))
-            if known is not None and known.stamp == stamp_of(item):
-                self._offsets[position] = known.offset
-                self.earlier[known.status] += 1
+            if known is None:
+                continue
+            if known.stamp is None:
+                self._to_prove[position] = known
+            elif known.stamp == stamp_of(item):
+                self._keep(position, known)
         self._known = {}
         return np.flatnonzero(self._offsets < 0)
+
+    def stands(self, position: int, item: Input) -> bool:
+        """Whether an input has a row in a finished file, and is still the same file."""
+        known = self._to_prove.pop(position, None)
+        if known is None or isinstance(item, tuple):
+            return False
+        try:
+            data = item.read_bytes()
+        except (OSError, ValueError, DecodeError):
+            return False
+        if hashlib.sha256(data).hexdigest() != known.sha256:
+            return False
+        self._keep(position, known)
+        return True
+
+    def _keep(self, position: int, known: _Known) -> None:
+        self._offsets[position] = known.offset
+        self.earlier[known.status] += 1
 
     def write(self, position: int, stamp: Stamp, row: ScoreRow) -> None:
         """Appends the row of the input at a position; it is in the file on return.
@@ -103,14 +137,28 @@ class Part:
         Raises:
           InputError: if the file cannot grow.
         """
+        self._offsets[position] = self._append(row, stamp)
+
+    def _append(self, row: ScoreRow, stamp: Stamp | None) -> int:
         values = row_values(row, pairs=self.header.pairs)
         line = json.dumps({"row": values, "stamp": stamp}, allow_nan=False) + "\n"
         append(self._file, line, self.path)
-        self._offsets[position] = self._end
-        self._end += len(line)
+        offset, self._end = self._end, self._end + len(line)
         self._unsynced += 1
         if self._unsynced >= self._fsync_every:
             self.sync()
+        return offset
+
+    def _take_finished(self) -> None:
+        """Begins with the scores of a finished file, if it is of the same model."""
+        if self.header.pairs or not self.out.is_file():
+            return
+        if read_header(self.out) != self.header:
+            return
+        for row in iter_rows(self.out):
+            if row.status == "ok" and row.sha256:
+                known = _Known(self._append(row, None), None, row.status, row.sha256)
+                self._known[row.path, None] = known
 
     def sync(self) -> None:
         """Waits until all rows so far are on the disk."""
@@ -195,6 +243,8 @@ def open_part(
             part.sync()
             with naming(path):
                 sync(path.parent)
+            if resume:
+                part._take_finished()
         try:
             yield part
         except BaseException as error:
@@ -278,13 +328,14 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def _take(part: Part, record: dict[str, Any]) -> None:
     try:
-        row, stamp = ScoreRow(**record["row"]), tuple(record["stamp"])
+        row, stamp = ScoreRow(**record["row"]), record["stamp"]
+        stamp = None if stamp is None else tuple(stamp)
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(
             f"{part.path} holds what is no row ({error}); --no-resume starts over."
         ) from error
     if row.sha256 is not None:
-        known = _Known(part._end, stamp, row.status)
+        known = _Known(part._end, stamp, row.status, row.sha256)
         part._known[row.path, row.reference] = known
 
 
