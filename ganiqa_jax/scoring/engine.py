@@ -72,6 +72,20 @@ def create_scorer(
     )
 
 
+def header_of(card: release.ModelCard, model_sha: str) -> RowsHeader:
+    """What a file of rows says of the model that its rows are from."""
+    scale = card.scale
+    return RowsHeader(
+        model=card.name,
+        model_sha=model_sha,
+        prep_sha=card.preprocessing.sha,
+        scale=scale.name,
+        mos_low=float(scale.low),
+        mos_high=float(scale.high),
+        pairs=card.role == "teacher",
+    )
+
+
 class Scorer:
     """Scores pictures (student) or pairs (teacher) with one model.
 
@@ -117,16 +131,7 @@ class Scorer:
 
     def header(self) -> RowsHeader:
         """What a file of this scorer's rows says of all of them."""
-        scale = self.card.scale
-        return RowsHeader(
-            model=self.card.name,
-            model_sha=self.model_sha,
-            prep_sha=self.card.preprocessing.sha,
-            scale=scale.name,
-            mos_low=float(scale.low),
-            mos_high=float(scale.high),
-            pairs=self.card.role == "teacher",
-        )
+        return header_of(self.card, self.model_sha)
 
     def score(self, picture: Source) -> ScoreRow:
         """Scores one picture; see `score_iter`."""
@@ -153,6 +158,10 @@ class Scorer:
             for index, picture in enumerate(pictures)
         )
         return self._rows(self._jobs(loads))
+
+    def score_loaded(self, pictures: Iterable[Loaded]) -> Iterator[ScoreRow]:
+        """Scores pictures that were loaded elsewhere, by this model's rules."""
+        return self._rows(self._jobs(functools.partial(_same, p) for p in pictures))
 
     def compare_iter(
         self,
@@ -309,6 +318,10 @@ class Scorer:
             error=error,
             reference=loaded.reference,
         )
+
+
+def _same(loaded: Loaded) -> Loaded:
+    return loaded
 
 
 def _forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:

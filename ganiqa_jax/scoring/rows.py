@@ -285,8 +285,14 @@ def _csv_line(cells: Sequence[Any]) -> str:
 def _to_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = _ESCAPABLE.sub(_escape, value)
+    text = to_utf8(value)
     return "'" + text if _FORMULA.match(text) else text
+
+
+def to_utf8(text: str) -> str:
+    """A text that may be stored anywhere: bytes that are no UTF-8 are told of as in
+    CSV."""
+    return _ESCAPABLE.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:
