@@ -105,6 +105,7 @@ ROWS = {
         "demo",
         "export",
         "export.*",
+        "scoring.computing",
         "scoring.engine",
         "scoring.runs",
         "report",

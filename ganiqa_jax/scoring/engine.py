@@ -12,16 +12,21 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64
 
 from ganiqa_jax.card import ModelCard
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.released import find_model
 from ganiqa_jax.scoring.archives import in_turn
-from ganiqa_jax.scoring.batching import Batches, Job, Run, load_ahead
+from ganiqa_jax.scoring.batching import Batches, Job, load_ahead
+from ganiqa_jax.scoring.computing import (
+    Backend,
+    Compute,
+    LocalCompute,
+    create_compute,
+    crops_of,
+)
 from ganiqa_jax.scoring.cropping import prepare
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.find import find_pictures
@@ -40,42 +45,6 @@ from ganiqa_jax.scoring.maps import QualityMap, map_of_picture
 from ganiqa_jax.scoring.rows import RowsHeader, ScoreRow
 
 __all__ = ["Scorer", "create_scorer", "find_pictures"]
-
-
-Backend = Literal["jax", "onnx"]
-
-
-@runtime_checkable
-class Compute(Protocol):
-    """What gives z of crops: a model on a backend.
-
-    Attributes:
-      backend: its name.
-      card: of the model; `model_sha` names its weights.
-      batch_size: crops of a batch.
-    """
-
-    @property
-    def backend(self) -> str: ...
-    @property
-    def card(self) -> ModelCard: ...
-    @property
-    def model_sha(self) -> str: ...
-    @property
-    def batch_size(self) -> int: ...
-
-    def ready(self) -> Run:
-        """What starts the computation of a batch; compiles when first asked for."""
-        ...
-
-
-@runtime_checkable
-class LocalCompute(Protocol):
-    """What also gives z of the parts of crops."""
-
-    def cells(self, crops: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N n m"]:
-        """z of what is around each cell of crops, all of one picture."""
-        ...
 
 
 def create_scorer(
@@ -106,34 +75,19 @@ def create_scorer(
     return Scorer(compute, workers=workers, max_pixels=max_pixels)
 
 
-def create_compute(
-    model: str | Path, backend: Backend, batch_size: int, pictures: int = 0
-) -> Compute:
-    """A model on a backend; see `create_scorer`."""
-    is_file = str(model).endswith(".onnx")
-    if backend == "onnx":
-        from ganiqa_jax.scoring.on_onnx import OnnxCompute
-
-        if not is_file:
-            from ganiqa_jax.export.kept import kept_onnx
-
-            model = kept_onnx(find_model(model))
-        return OnnxCompute(Path(model), batch_size=batch_size)
-    if is_file:
-        raise InputError(f"{model} runs with --backend onnx alone.")
-    from ganiqa_jax import release
-    from ganiqa_jax.scoring.on_jax import JaxCompute
-
-    network, variables, card = release.load_model(find_model(model))
-    if pictures:
-        crops = pictures * crops_of(card)
-        batch_size = min(batch_size, 1 << (crops - 1).bit_length())
-    return JaxCompute(network, variables, card, batch_size=batch_size)
-
-
-def crops_of(card: ModelCard) -> int:
-    """How many crops a picture gets."""
-    return card.preprocessing.points * (2 if card.preprocessing.mirror else 1)
+def header_of(card: ModelCard, model_sha: str, backend: str = "jax") -> RowsHeader:
+    """What a file of rows says of the model that its rows are from."""
+    scale = card.scale
+    return RowsHeader(
+        model=card.name,
+        model_sha=model_sha,
+        prep_sha=card.preprocessing.sha,
+        scale=scale.name,
+        mos_low=float(scale.low),
+        mos_high=float(scale.high),
+        pairs=card.role == "teacher",
+        backend=backend,
+    )
 
 
 class Scorer:
@@ -172,17 +126,7 @@ class Scorer:
 
     def header(self) -> RowsHeader:
         """What a file of this scorer's rows says of all of them."""
-        scale = self.card.scale
-        return RowsHeader(
-            model=self.card.name,
-            model_sha=self.model_sha,
-            prep_sha=self.card.preprocessing.sha,
-            scale=scale.name,
-            mos_low=float(scale.low),
-            mos_high=float(scale.high),
-            pairs=self.card.role == "teacher",
-            backend=self._compute.backend,
-        )
+        return header_of(self.card, self.model_sha, self._compute.backend)
 
     def score(self, picture: Source) -> ScoreRow:
         """Scores one picture; see `score_iter`."""
@@ -217,6 +161,10 @@ class Scorer:
             for index, picture in enumerate(pictures)
         )
         return self._rows(self._jobs(loads, numbers))
+
+    def score_loaded(self, pictures: Iterable[Loaded]) -> Iterator[ScoreRow]:
+        """Scores pictures that were loaded elsewhere, by this model's rules."""
+        return self._rows(self._jobs(functools.partial(_same, p) for p in pictures))
 
     def compare_iter(
         self,
@@ -390,3 +338,7 @@ class Scorer:
             error=error,
             reference=loaded.reference,
         )
+
+
+def _same(loaded: Loaded) -> Loaded:
+    return loaded

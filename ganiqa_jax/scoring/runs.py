@@ -1,7 +1,7 @@
 """A run over many inputs: each gets its row, in a file of which nothing is lost."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ganiqa_jax.scoring.engine import Scorer
@@ -9,25 +9,41 @@ from ganiqa_jax.scoring.loading import SizeMismatch
 from ganiqa_jax.scoring.parts import Input, Part, Stamp, stamp_of
 from ganiqa_jax.scoring.rows import ScoreRow
 
+Rows = Callable[[Iterator[Any], Iterator[int]], Iterator[ScoreRow]]
+"""Gives a row for each input, in order; the second iterator has the places of these in
+the whole, for `Scorer.score_iter`."""
+
+
+def rows_by(
+    scorer: Scorer, pairs: bool, on_size_mismatch: SizeMismatch = "error"
+) -> Rows:
+    """Rows of pictures or of pairs by a scorer of this machine."""
+
+    def of_pictures(inputs: Iterator[Any], places: Iterator[int]) -> Iterator[ScoreRow]:
+        return scorer.score_iter(inputs, numbers=places)
+
+    def of_pairs(inputs: Iterator[Any], places: Iterator[int]) -> Iterator[ScoreRow]:
+        return scorer.compare_iter(
+            inputs, on_size_mismatch=on_size_mismatch, numbers=places
+        )
+
+    return of_pairs if pairs else of_pictures
+
 
 def score_inputs(
-    scorer: Scorer,
+    rows_of: Rows,
     inputs: Sequence[Input],
     part: Part,
     *,
-    pairs: bool = False,
-    on_size_mismatch: SizeMismatch = "error",
     stopped: Callable[[], bool] = lambda: False,
     beside: Callable[[Input, ScoreRow], None] | None = None,
 ) -> Iterator[ScoreRow]:
     """Scores the inputs that have no row yet, and writes each row before it is given.
 
     Args:
-      scorer: of a student; with pairs, of a teacher.
+      rows_of: what scores.
       inputs: all of them, in the order that their rows will have.
       part: file of the rows; nothing was placed in it yet.
-      pairs: inputs are (reference, distorted).
-      on_size_mismatch: of pairs.
       stopped: asked before each input; once it says so, no new one is begun, and what
         is under way gets its row.
       beside: called before a row is written, for what goes with it.
@@ -49,26 +65,9 @@ def score_inputs(
             yield item
 
     # A score does not depend, to the last bit, on which inputs have a row already.
-    places = iter(numbers.popleft, None)
-    rows = rows_of(scorer, feed(), pairs, on_size_mismatch, places)
-    for row in rows:
+    for row in rows_of(feed(), iter(numbers.popleft, None)):
         position, stamp = begun.popleft()
         if beside is not None:
             beside(inputs[position], row)
         part.write(position, stamp, row)
         yield row
-
-
-def rows_of(
-    scorer: Scorer,
-    inputs: Iterable[Any],
-    pairs: bool,
-    on_size_mismatch: SizeMismatch = "error",
-    numbers: Iterable[int] | None = None,
-) -> Iterator[ScoreRow]:
-    """Rows of pictures or of pairs; see `Scorer`."""
-    if pairs:
-        return scorer.compare_iter(
-            inputs, on_size_mismatch=on_size_mismatch, numbers=numbers
-        )
-    return scorer.score_iter(inputs, numbers=numbers)
