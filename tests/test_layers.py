@@ -105,6 +105,7 @@ ROWS = {
         "demo",
         "export",
         "export.*",
+        "scoring.bench",
         "scoring.computing",
         "scoring.engine",
         "scoring.runs",

@@ -16,6 +16,7 @@ import tyro
 
 from ganiqa_jax import __version__
 from ganiqa_jax.cli import (
+    bench,
     convert,
     data,
     demo,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "rank": rank.rank,
     "eval": evaluate.evaluate,
+    "bench": bench.bench,
     "export": export.export,
     "models": models.models,
     "convert": convert.convert,
