@@ -29,6 +29,12 @@ class CheckError(GanIqaError):
     exit_status = 4
 
 
+class Interrupted(GanIqaError):
+    """The user or the system ended it; what was done so far is kept."""
+
+    exit_status = 130
+
+
 class NonFiniteError(GanIqaError):
     """Training met losses or gradients that are not finite too often in a row."""
 

@@ -279,7 +279,7 @@ def batch_of(options: Any) -> Any:
     return made(options.rows, options.pairs, options.crop)
 
 
-def begun(network: Any, x: np.ndarray) -> Any:
+def begun(network: Any, x: Any) -> Any:
     """Weights on which rounding does not grow, the same in both frameworks."""
     from torch_reference.jax_steps import near_start
 

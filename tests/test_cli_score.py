@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import warnings
 from pathlib import Path
@@ -31,7 +33,7 @@ sys.exit(main())
 """
 
 
-def start(*arguments, cwd, flags="", **options):
+def start(*arguments, cwd, flags="", before="", **options):
     environment = os.environ | {
         "XLA_FLAGS": flags,
         "PYTHONPATH": str(Path(__file__).parent),
@@ -39,7 +41,7 @@ def start(*arguments, cwd, flags="", **options):
         "COLUMNS": "200",
     }
     return subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, *map(str, arguments)],
+        [sys.executable, "-c", before + LAUNCH, *map(str, arguments)],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -103,7 +105,13 @@ def save(path, seed, side=24):
         (["scores"], "score, compare"),
         (["score", "empty", "-m", "student"], "No pictures in empty"),
         (["score", "nowhere", "-m", "student"], "nowhere"),
-        (["score", "pictures", "-m", "student", "-o", "rows.parquet"], ".jsonl"),
+        (["score", "pictures", "-m", "student", "-o", "rows.xlsx"], ".parquet"),
+        (["score", "pictures", "-m", "student", "--shard", "1/2"], "--out"),
+        (
+            ["score", "pictures", "-m", "student", "-o", "r.csv", "--shard", "3/2"],
+            "3/2",
+        ),
+        (["score", "pictures", "-m", "student", "--maps", "maps"], "--out"),
         (["score", "pictures", "-m", "student", "--batch-size", "0"], "batch_size"),
         (["score", "pictures", "-m", "teacher"], "use compare"),
         (["score", "pictures", "-m", "student", "-o", "taken.csv"], "taken.csv"),
@@ -221,30 +229,144 @@ def test_compare_writes_the_reference_and_refuses_unequal_sizes(run, folder):
     assert read_rows(folder / "r.csv")[1].error == "warning: reference resized"
 
 
-def test_terminated_scoring_keeps_its_rows(folder):
-    many = folder / "many"
-    many.mkdir()
-    for number in range(4000):
-        os.link(folder / "pictures" / "a.png", many / f"{number:05}.png")
-    process = start(
-        "score", "many", "-m", "student", "-o", "r.jsonl", "--batch-size", "5",
-        cwd=folder,
-    )  # fmt: skip
-    part = folder / "r.jsonl.part"
+COUNT = 400
+SCORE = ("score", "many", "-m", "student", "--batch-size", "8")
+
+
+@pytest.fixture
+def many(folder):
+    """Hundreds of pictures of several sizes, two of them broken."""
+    (folder / "many").mkdir()
+    for seed in range(8):
+        save(folder / "source" / f"{seed}.png", seed, side=20 + 3 * seed)
+    for number in range(COUNT):
+        source = folder / "source" / f"{number * 5 % 8}.png"
+        os.link(source, folder / "many" / f"{number:05}.png")
+    for number in (7, 300):
+        (folder / "many" / f"{number:05}.png").unlink()
+        (folder / "many" / f"{number:05}.png").write_bytes(b"no picture")
+    return folder
+
+
+def untimed(path):
+    """A file of rows without the times in it."""
+    return re.sub(rb'"time_ms": [^,]+', b"", path.read_bytes())
+
+
+def wait_for_rows(process, part, number):
     deadline = time.monotonic() + 60
-    while not (part.exists() and part.read_bytes().count(b"\n") > 3):
+    while not (part.exists() and part.read_bytes().count(b"\n") > number):
         assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_drains_and_is_gone_on_with(sent, many):
+    part = many / "r.jsonl.part"
+    process = start(*SCORE, "-o", "r.jsonl", cwd=many)
+    wait_for_rows(process, part, 10)
+    process.send_signal(sent)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Interrupted" in stderr and "r.jsonl.part" in stderr
-    assert "Traceback" not in stderr
-    assert not (folder / "r.jsonl").exists()
-    rows = read_rows(part)
-    assert [Path(row.path).name for row in rows] == [
-        f"{number:05}.png" for number in range(len(rows))
+    assert "Traceback" not in stderr and len(stderr.splitlines()) == 1
+    assert not (many / "r.jsonl").exists()
+    done = len(read_rows(part))
+    assert f"{done} of {COUNT}" in stderr
+    status, _, stderr = run_process(*SCORE, "-o", "r.jsonl", cwd=many)
+    assert status == 3 and f"{COUNT - 2} ok" in stderr
+    assert not part.exists()
+    run_process(*SCORE, "-o", "whole.jsonl", cwd=many)
+    assert untimed(many / "r.jsonl") == untimed(many / "whole.jsonl")
+
+
+def test_killed_at_any_moment_a_run_ends_with_the_same_bytes(many):
+    run_process(*SCORE, "-o", "whole.jsonl", cwd=many)
+    random = np.random.default_rng(5)
+    part = many / "r.jsonl.part"
+    for kill in range(4):
+        process = start(*SCORE, "-o", "r.jsonl", "--fsync-every", "3", cwd=many)
+        if kill:
+            before = part.read_bytes().count(b"\n") if part.exists() else 0
+            wait_for_rows(process, part, before + 20)
+        time.sleep(random.uniform(0, 0.05))
+        process.kill()
+        process.communicate(timeout=60)
+        assert not (many / "r.jsonl").exists()
+        if part.exists():  # as a loss of power would leave it
+            with part.open("ab") as file:
+                file.write(b'{"row": {"path": "many/0')
+    status, _, _ = run_process(*SCORE, "-o", "r.jsonl", cwd=many)
+    assert status == 3
+    assert untimed(many / "r.jsonl") == untimed(many / "whole.jsonl")
+    assert [row.path for row in read_rows(many / "r.jsonl")] == [
+        f"many/{number:05}.png" for number in range(COUNT)
     ]
+
+
+def test_a_file_that_may_not_grow_keeps_whole_rows(many):
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2)"
+    )
+    process = start(*SCORE, "-o", "r.jsonl", cwd=many, before=limited)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "r.jsonl.part" in stderr and "Traceback" not in stderr
+    kept = len(read_rows(many / "r.jsonl.part"))
+    assert 10 < kept < COUNT
+    status, _, _ = run_process(*SCORE, "-o", "r.jsonl", cwd=many)
+    assert status == 3 and len(read_rows(many / "r.jsonl")) == COUNT
+
+
+def test_what_has_a_row_is_not_scored_again_until_it_changes(run, folder):
+    arguments = ("score", "pictures", "-m", "student", "-o", "r.jsonl")
+    assert run(*arguments)[0] == 3
+    first = read_rows(folder / "r.jsonl")
+    save(folder / "pictures" / "c.png", 77)
+    save(folder / "pictures" / "d.png", 78)
+    assert run(*arguments)[0] == 3
+    second = read_rows(folder / "r.jsonl")
+    assert [row.path[-5:] for row in second] == ["a.png", "b.png", "c.png", "d.png"]
+    assert second[0] == first[0]  # its time as well
+    assert second[2].sha256 != first[2].sha256
+    assert run(*arguments, "--no-resume")[0] == 3
+    assert read_rows(folder / "r.jsonl")[0].time_ms != first[0].time_ms
+
+
+def test_shares_of_a_job_merge_into_the_whole(run, many):
+    for i in (1, 2, 3):
+        run(*SCORE, "-o", "r.jsonl", "--shard", f"{i}/3")
+    files = sorted(map(str, many.glob("r.*-of-3.jsonl")))
+    status, stdout, _ = run("merge", *files, "--expect", "many", "-o", "all.parquet")
+    assert status == 0 and f"{COUNT} inputs in 3 files" in stdout
+    run(*SCORE, "-o", "whole.jsonl")
+    merged, whole = (read_rows(many / n) for n in ("all.parquet", "whole.jsonl"))
+    assert [row.path for row in merged] == [row.path for row in whole]
+    for a, b in zip(merged, whole, strict=True):
+        assert a.score == pytest.approx(b.score, abs=1e-6)
+    status, _, stderr = run("merge", *files[:2], "-o", "some.jsonl")
+    assert status == 4 and "missing: 3" in stderr
+
+
+def test_archives_are_scored_from_the_command_line(run, folder):
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        tar.add(folder / "pictures", arcname="p")
+    status, _, stderr = run("score", "a.tar", "-m", "student", "-o", "r.csv")
+    assert status == 3 and "2 ok" in stderr
+    paths = [row.path for row in read_rows(folder / "r.csv")]
+    assert paths == [f"a.tar::p/{name}.png" for name in "abc"]
+
+
+def test_maps_of_scored_pictures_are_written(run, folder):
+    status, _, _ = run(
+        "score", "pictures", "-m", "student", "-o", "r.jsonl", "--maps", "maps"
+    )
+    assert status == 3
+    rows = [row for row in read_rows(folder / "r.jsonl") if row.status == "ok"]
+    names = sorted(f"{row.sha256[:16]}.png" for row in rows)
+    assert sorted(path.name for path in (folder / "maps").iterdir()) == names
+    with Image.open(folder / "maps" / names[0]) as shown:
+        assert shown.size == (24, 24)
 
 
 def test_a_reader_that_leaves_is_no_error_of_ours(folder):

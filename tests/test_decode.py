@@ -276,3 +276,13 @@ def test_broken_dimensions_in_a_header(rgb):
     data[16:24] = struct.pack(">II", 0, 0)
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
     assert status_of(bytes(data)) == "decode_error"
+
+
+def test_the_same_bytes_get_the_same_message():
+    """So that a run which was cut off and went on writes what one run writes."""
+    errors = []
+    for _ in range(2):
+        with pytest.raises(DecodeError) as caught:
+            decode_picture(bytes(bytearray(b"no picture at all")))
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1] and "0x" not in errors[0]

@@ -46,7 +46,7 @@ def round_trip(path, rows, header=HEADER):
     return read_rows(path)
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 @settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
 @given(
     name=names,
@@ -58,7 +58,7 @@ def test_any_name_and_number_round_trips(suffix, tmp_path, name, error, number):
     assert round_trip(tmp_path / f"rows{suffix}", [row]) == [row]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_awkward_names_round_trip(suffix, tmp_path):
     rows = [make_row(name) for name in SPECIAL]
     assert round_trip(tmp_path / f"rows{suffix}", rows) == rows
@@ -85,7 +85,7 @@ def test_columns_are_the_published_ones_in_order(tmp_path):
     assert ",".join(json.loads(lines[1])) == published
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_pairs_keep_their_reference_in_one_more_column(suffix, tmp_path):
     header = RowsHeader(**{**vars(HEADER), "pairs": True})
     row = make_row(reference="ref.png")
@@ -94,7 +94,7 @@ def test_pairs_keep_their_reference_in_one_more_column(suffix, tmp_path):
     assert read_header(path) == header
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_header_states_scale_and_direction(suffix, tmp_path):
     path = tmp_path / f"rows{suffix}"
     round_trip(path, [])
@@ -115,31 +115,19 @@ def test_no_row_holds_a_number_that_is_none(bad):
         make_row(score=bad)
 
 
-def test_interrupted_rows_stay_in_the_part_file(tmp_path):
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("an older result\n")
-    with pytest.raises(KeyboardInterrupt) as caught, open_rows(path, HEADER) as writer:
+    with pytest.raises(KeyboardInterrupt), open_rows(path, HEADER) as writer:
         writer.write(make_row("1.png"))
         raise KeyboardInterrupt
     assert path.read_text() == "an older result\n"
-    part = tmp_path / "rows.jsonl.part"
-    assert [row.path for row in read_rows(part)] == ["1.png"]
-    assert str(part) in caught.value.__notes__[0]
-    part.write_text(part.read_text() + '{"path": "2.p')
-    assert [row.path for row in read_rows(part)] == ["1.png"]
-
-
-def test_each_row_is_in_the_file_at_once(tmp_path):
-    path = tmp_path / "rows.csv"
-    with open_rows(path, HEADER) as writer:
-        writer.write(make_row("1.png"))
-        assert [r.path for r in read_rows(tmp_path / "rows.csv.part")] == ["1.png"]
-    assert not (tmp_path / "rows.csv.part").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_disk_is_one_line_that_names_the_file(tmp_path):
-    (tmp_path / "rows.jsonl.part").symlink_to("/dev/full")
+    (tmp_path / "rows.jsonl.tmp").symlink_to("/dev/full")
     path = tmp_path / "rows.jsonl"
     with (
         pytest.raises(InputError, match=r"rows\.jsonl: No space left"),
@@ -151,8 +139,8 @@ def test_full_disk_is_one_line_that_names_the_file(tmp_path):
 
 def test_refuses_what_it_cannot_write_before_scoring(tmp_path):
     for path, match in [
-        (tmp_path / "rows.parquet", r"\.jsonl or \.csv"),
-        (tmp_path / "none", r"\.jsonl or \.csv"),
+        (tmp_path / "rows.xlsx", r"\.jsonl, \.csv or \.parquet"),
+        (tmp_path / "none", r"\.jsonl, \.csv or \.parquet"),
     ]:
         with pytest.raises(InputError, match=match), open_rows(path, HEADER):
             pytest.fail("the body must not run")

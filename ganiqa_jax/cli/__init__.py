@@ -16,11 +16,13 @@ import tyro
 
 from ganiqa_jax import __version__
 from ganiqa_jax.cli import (
+    bench,
     convert,
     data,
     demo,
     evaluate,
     export,
+    merge,
     models,
     parity,
     rank,
@@ -40,9 +42,11 @@ _DESCRIPTION = (
 COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "compare": score.compare,
+    "merge": merge.merge,
     "report": report.report,
     "rank": rank.rank,
     "eval": evaluate.evaluate,
+    "bench": bench.bench,
     "export": export.export,
     "models": models.models,
     "convert": convert.convert,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ganiqa_jax.cli.prepare import prepare
-from ganiqa_jax.cli.score import SomeFailed, printable
+from ganiqa_jax.cli.scoring import SomeFailed, printable
 from ganiqa_jax.cli.tables import print_table
 from ganiqa_jax.errors import InputError
 

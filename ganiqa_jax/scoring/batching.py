@@ -20,7 +20,7 @@ IN_FLIGHT = 2
 """Batches on the device at a time: one computes while the next is packed."""
 
 Run = Callable[[tuple[np.ndarray, ...], int], Any]
-"""Starts a batch, of which so many rows are filled, and does not wait for it; what
+"""Starts a batch, of which the first so many rows count, and does not wait for it; what
 comes back is an array once `numpy.asarray` has waited."""
 
 
@@ -49,18 +49,31 @@ class Job:
         self.z = np.full(self.missing, np.nan, np.float32)
 
 
+@dataclass(slots=True)
+class _Segment:
+    """Crops of a job in a batch: from `start` of the job, from `row` of the batch."""
+
+    job: Job
+    start: int
+    row: int
+    count: int
+
+
 @dataclass
 class _Sent:
     """A batch on the device: whose crops are in it, and when it went."""
 
     z: Any
-    segments: list[tuple[Job, int, int]]
-    rows: int
+    segments: list[_Segment]
     at: float
 
 
 class Batches:
     """Packs the crops of successive pictures into batches of one shape.
+
+    The place of a crop is its number in the whole input, modulo the size, whatever
+    else is in the batch: a network computes each row of a batch in its own way, to the
+    last bit, and a row must not depend on which pictures were scored before.
 
     Args:
       ready: gives what starts the computation of a batch and does not wait for it.
@@ -77,26 +90,34 @@ class Batches:
         self._inputs = inputs
         self._sent: deque[_Sent] = deque()
         self._last_ready = 0.0
+        self._number = 0
         self._start_batch()
 
-    def add(self, job: Job) -> None:
-        """Takes over a picture's crops; its `z` fills as batches come back."""
+    def add(self, job: Job, first: int) -> None:
+        """Takes over a picture's crops; its `z` fills as batches come back.
+
+        Args:
+          job: of the picture.
+          first: number of its first crop in the whole input; larger each time.
+        """
         crops, job.loaded.crops = job.loaded.crops, ()
         start = 0
         while start < len(job.z):
-            room = self._shape[0] - self._filled
-            take = min(room, len(job.z) - start)
+            number, row = divmod(first + start, self._shape[0])
+            if number != self._number and self._segments:
+                self._send()
+            self._number = number
+            take = min(self._shape[0] - row, len(job.z) - start)
             for buffer, source in zip(self._buffers, crops, strict=True):
-                buffer[self._filled : self._filled + take] = source[start:][:take]
-            self._segments.append((job, start, take))
-            self._filled += take
+                buffer[row : row + take] = source[start:][:take]
+            self._segments.append(_Segment(job, start, row, take))
             start += take
-            if take == room:
+            if row + take == self._shape[0]:
                 self._send()
 
     def finish(self) -> None:
         """Sends what is packed, and waits until every crop has its z."""
-        if self._filled:
+        if self._segments:
             self._send()
         while self._sent:
             self._collect()
@@ -106,14 +127,14 @@ class Batches:
         self._buffers = tuple(
             np.zeros(self._shape, np.uint8) for _ in range(self._inputs)
         )
-        self._segments: list[tuple[Job, int, int]] = []
-        self._filled = 0
+        self._segments: list[_Segment] = []
 
     def _send(self) -> None:
         run = self._ready()  # compiling is no picture's time
         at = time.perf_counter()
-        z = run(self._buffers, self._filled)
-        self._sent.append(_Sent(z, self._segments, self._filled, at))
+        last = self._segments[-1]
+        z = run(self._buffers, last.row + last.count)
+        self._sent.append(_Sent(z, self._segments, at))
         self._start_batch()
         if len(self._sent) >= IN_FLIGHT:
             self._collect()
@@ -122,14 +143,13 @@ class Batches:
         sent = self._sent.popleft()
         z = np.asarray(sent.z)
         now = time.perf_counter()
-        share = (now - max(sent.at, self._last_ready)) / sent.rows
+        crops = sum(segment.count for segment in sent.segments)
+        share = (now - max(sent.at, self._last_ready)) / crops
         self._last_ready = now
-        row = 0
-        for job, start, take in sent.segments:
-            job.z[start : start + take] = z[row : row + take]
-            job.missing -= take
-            job.seconds += take * share
-            row += take
+        for part in sent.segments:
+            part.job.z[part.start :][: part.count] = z[part.row :][: part.count]
+            part.job.missing -= part.count
+            part.job.seconds += part.count * share
 
 
 def load_ahead(

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ganiqa_jax.data.prepared import StoredPath
 from ganiqa_jax.errors import InputError
@@ -348,4 +348,6 @@ def _wide_grey_to_rgb(image: Image.Image, alpha: str) -> Image.Image:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is of none of these"  # Pillow's text has an address in it
     return str(error).rstrip(".").replace("\n", " ") or type(error).__name__

@@ -8,18 +8,26 @@ memory does not grow with their number.
 
 import contextlib
 import functools
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from ganiqa_jax.card import ModelCard
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.released import find_model
-from ganiqa_jax.scoring.batching import Batches, Job, Run, load_ahead
+from ganiqa_jax.scoring.archives import in_turn
+from ganiqa_jax.scoring.batching import Batches, Job, load_ahead
+from ganiqa_jax.scoring.computing import (
+    Backend,
+    Compute,
+    LocalCompute,
+    create_compute,
+    crops_of,
+)
+from ganiqa_jax.scoring.cropping import prepare
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.find import find_pictures
 from ganiqa_jax.scoring.loading import (
@@ -30,38 +38,13 @@ from ganiqa_jax.scoring.loading import (
     check_pixels,
     load_pair,
     load_picture,
+    load_resized,
     name_of,
 )
+from ganiqa_jax.scoring.maps import QualityMap, map_of_picture
 from ganiqa_jax.scoring.rows import RowsHeader, ScoreRow
 
 __all__ = ["Scorer", "create_scorer", "find_pictures"]
-
-
-Backend = Literal["jax", "onnx"]
-
-
-@runtime_checkable
-class Compute(Protocol):
-    """What gives z of crops: a model on a backend.
-
-    Attributes:
-      backend: its name.
-      card: of the model; `model_sha` names its weights.
-      batch_size: crops of a batch.
-    """
-
-    @property
-    def backend(self) -> str: ...
-    @property
-    def card(self) -> ModelCard: ...
-    @property
-    def model_sha(self) -> str: ...
-    @property
-    def batch_size(self) -> int: ...
-
-    def ready(self) -> Run:
-        """What starts the computation of a batch; compiles when first asked for."""
-        ...
 
 
 def create_scorer(
@@ -92,34 +75,19 @@ def create_scorer(
     return Scorer(compute, workers=workers, max_pixels=max_pixels)
 
 
-def create_compute(
-    model: str | Path, backend: Backend, batch_size: int, pictures: int = 0
-) -> Compute:
-    """A model on a backend; see `create_scorer`."""
-    is_file = str(model).endswith(".onnx")
-    if backend == "onnx":
-        from ganiqa_jax.scoring.on_onnx import OnnxCompute
-
-        if not is_file:
-            from ganiqa_jax.export.kept import kept_onnx
-
-            model = kept_onnx(find_model(model))
-        return OnnxCompute(Path(model), batch_size=batch_size)
-    if is_file:
-        raise InputError(f"{model} runs with --backend onnx alone.")
-    from ganiqa_jax import release
-    from ganiqa_jax.scoring.on_jax import JaxCompute
-
-    network, variables, card = release.load_model(find_model(model))
-    if pictures:
-        crops = pictures * crops_of(card)
-        batch_size = min(batch_size, 1 << (crops - 1).bit_length())
-    return JaxCompute(network, variables, card, batch_size=batch_size)
-
-
-def crops_of(card: ModelCard) -> int:
-    """How many crops a picture gets."""
-    return card.preprocessing.points * (2 if card.preprocessing.mirror else 1)
+def header_of(card: ModelCard, model_sha: str, backend: str = "jax") -> RowsHeader:
+    """What a file of rows says of the model that its rows are from."""
+    scale = card.scale
+    return RowsHeader(
+        model=card.name,
+        model_sha=model_sha,
+        prep_sha=card.preprocessing.sha,
+        scale=scale.name,
+        mos_low=float(scale.low),
+        mos_high=float(scale.high),
+        pairs=card.role == "teacher",
+        backend=backend,
+    )
 
 
 class Scorer:
@@ -158,28 +126,24 @@ class Scorer:
 
     def header(self) -> RowsHeader:
         """What a file of this scorer's rows says of all of them."""
-        scale = self.card.scale
-        return RowsHeader(
-            model=self.card.name,
-            model_sha=self.model_sha,
-            prep_sha=self.card.preprocessing.sha,
-            scale=scale.name,
-            mos_low=float(scale.low),
-            mos_high=float(scale.high),
-            pairs=self.card.role == "teacher",
-            backend=self._compute.backend,
-        )
+        return header_of(self.card, self.model_sha, self._compute.backend)
 
     def score(self, picture: Source) -> ScoreRow:
         """Scores one picture; see `score_iter`."""
         return next(self.score_iter([picture]))
 
-    def score_iter(self, pictures: Iterable[Source]) -> Iterator[ScoreRow]:
+    def score_iter(
+        self, pictures: Iterable[Source], *, numbers: Iterable[int] | None = None
+    ) -> Iterator[ScoreRow]:
         """Scores pictures without a reference.
 
         Args:
-          pictures: paths, or arrays [H, W, 3] of uint8 or floating in [0, 1] (which
-            are rounded to 8 bits). Drawn as needed: may be endless.
+          pictures: paths, members of archives (`archives.open_archives`), or arrays
+            [H, W, 3] of uint8 or floating in [0, 1] (which are rounded to 8 bits).
+            Drawn as needed: may be endless.
+          numbers: of the pictures in a whole of which these are a part, rising: with
+            them a score is to the last bit that of scoring the whole. 0, 1, 2, ... if
+            not given.
 
         Yields:
           One row a picture, in order. A picture that cannot be scored is told by
@@ -191,16 +155,23 @@ class Scorer:
         self._need("student")
         rules = LoadRules(self.card.preprocessing, self._max_pixels)
         loads = (
-            functools.partial(load_picture, picture, name_of(picture, index), rules)
+            functools.partial(
+                load_picture, in_turn(picture), name_of(picture, index), rules
+            )
             for index, picture in enumerate(pictures)
         )
-        return self._rows(self._jobs(loads))
+        return self._rows(self._jobs(loads, numbers))
+
+    def score_loaded(self, pictures: Iterable[Loaded]) -> Iterator[ScoreRow]:
+        """Scores pictures that were loaded elsewhere, by this model's rules."""
+        return self._rows(self._jobs(functools.partial(_same, p) for p in pictures))
 
     def compare_iter(
         self,
         pairs: Iterable[tuple[Source, Source]],
         *,
         on_size_mismatch: SizeMismatch = "error",
+        numbers: Iterable[int] | None = None,
     ) -> Iterator[ScoreRow]:
         """Scores distorted pictures against their references.
 
@@ -208,6 +179,7 @@ class Scorer:
           pairs: (reference, distorted), each as in `score_iter`.
           on_size_mismatch: a pair of unequal sizes gets no score, or has its
             reference resized, or both cut to the common centre; the row tells.
+          numbers: as in `score_iter`.
 
         Yields:
           One row a pair, in order; `path` and the facts of the file are those of
@@ -216,7 +188,7 @@ class Scorer:
         Raises:
           InputError: at once, if the model takes no references.
         """
-        return self._rows(self._pair_jobs(pairs, on_size_mismatch))
+        return self._rows(self._pair_jobs(pairs, on_size_mismatch, numbers))
 
     def crop_z_pairs(
         self, pairs: Iterable[tuple[Source, Source]]
@@ -253,6 +225,31 @@ class Scorer:
             raise InputError(f"{failed[0].path}: {failed[0].error}")
         return np.array([np.nan if r.score is None else r.score for r in rows], float)
 
+    def quality_map(self, picture: Source) -> QualityMap:
+        """Where a picture is good and bad in the eyes of a student.
+
+        Args:
+          picture: as in `score_iter`.
+
+        Returns:
+          The picture as it is seen, and a score in [0, 1] for each of its pixels.
+
+        Raises:
+          InputError: if the model is no student on the jax backend.
+          DecodeError: if the picture cannot be read.
+        """
+        self._need("student")
+        if not isinstance(self._compute, LocalCompute):
+            raise InputError("Quality maps need the jax backend.")
+        preprocessing = self.card.preprocessing
+        rules = LoadRules(preprocessing, self._max_pixels)
+        pixels = load_resized(picture, rules)
+        z = self._compute.cells(prepare(pixels, preprocessing))
+        scores = self.card.scale.to_score(z)
+        return QualityMap(
+            pixels, map_of_picture(scores, pixels.shape[:2], preprocessing)
+        )
+
     def _need(self, role: str) -> None:
         if self.card.role != role:
             hint = (
@@ -263,7 +260,10 @@ class Scorer:
             raise InputError(f"{self.card.name} is a {self.card.role}; it {hint}.")
 
     def _pair_jobs(
-        self, pairs: Iterable[tuple[Source, Source]], on_size_mismatch: SizeMismatch
+        self,
+        pairs: Iterable[tuple[Source, Source]],
+        on_size_mismatch: SizeMismatch,
+        numbers: Iterable[int] | None = None,
     ) -> Generator[Job, None, None]:
         self._need("teacher")
         rules = LoadRules(self.card.preprocessing, self._max_pixels, on_size_mismatch)
@@ -273,10 +273,12 @@ class Scorer:
             )
             for i, pair in enumerate(pairs)
         )
-        return self._jobs(loads)
+        return self._jobs(loads, numbers)
 
     def _jobs(
-        self, loads: Iterable[Callable[[], Loaded]]
+        self,
+        loads: Iterable[Callable[[], Loaded]],
+        numbers: Iterable[int] | None = None,
     ) -> Generator[Job, None, None]:
         pictures = -(-self.batch_size // crops_of(self.card))
         batches = Batches(
@@ -287,10 +289,11 @@ class Scorer:
         )
         waiting: deque[Job] = deque()
         # Enough is decoded ahead to fill the next batch while one is computed.
-        for loaded in load_ahead(loads, self._workers, self._workers + 2 * pictures):
+        ready = load_ahead(loads, self._workers, self._workers + 2 * pictures)
+        for loaded, number in zip(ready, numbers or itertools.count(), strict=False):
             job = Job(loaded)
             waiting.append(job)
-            batches.add(job)
+            batches.add(job, int(number) * crops_of(self.card))
             # Pictures that fail fill no batch; rows must not pile up behind them.
             if len(waiting) > 8 * (pictures + self._workers):
                 batches.finish()
@@ -335,3 +338,7 @@ class Scorer:
             error=error,
             reference=loaded.reference,
         )
+
+
+def _same(loaded: Loaded) -> Loaded:
+    return loaded

@@ -29,6 +29,18 @@ def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
     return of_pairs if role == "teacher" else of_pictures
 
 
+def local_forward(network: nn.Module) -> Callable[..., Float[Array, "B n m"]]:
+    """A function of a student's variables and crops: z around each cell."""
+
+    def of_pictures(
+        variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
+    ) -> Any:
+        output: Any = network.apply(variables, _to_float(distorted), local=True)
+        return output.features["quality"]
+
+    return of_pictures
+
+
 def inputs_of(role: str) -> tuple[str, ...]:
     """Names of the crops that a network takes."""
     return ("reference", "distorted") if role == "teacher" else ("distorted",)

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
-from ganiqa_jax.scoring.cropping import prepare, resize_to
+from ganiqa_jax.scoring.archives import Held, Member
+from ganiqa_jax.scoring.cropping import prepare, resize_short_side, resize_to
 from ganiqa_jax.scoring.decode import (
     DecodeError,
     Picture,
@@ -22,7 +23,7 @@ from ganiqa_jax.scoring.decode import (
 )
 from ganiqa_jax.scoring.rows import Status
 
-Source = Path | str | np.ndarray
+Source = Path | str | np.ndarray | Member | Held
 SizeMismatch = Literal["error", "resize-ref", "center-crop"]
 
 
@@ -84,6 +85,16 @@ def load_picture(source: Source, name: str, rules: LoadRules) -> Loaded:
     return loaded
 
 
+def load_resized(source: Source, rules: LoadRules) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture that crops are cut from.
+
+    Raises:
+      DecodeError: if it cannot be read.
+    """
+    picture = _open(source, rules, Loaded(""))
+    return resize_short_side(picture.pixels, rules.preprocessing.short_side)
+
+
 def load_pair(
     sources: tuple[Source, Source], names: tuple[str, str], rules: LoadRules
 ) -> Loaded:
@@ -136,7 +147,15 @@ def check_pixels(array: np.ndarray) -> UInt8[np.ndarray, "*B H W 3"]:
 
 def name_of(source: Source, index: int) -> str:
     """What a row calls a source: its path, or the position of an array."""
-    return f"array[{index}]" if isinstance(source, np.ndarray) else os.fspath(source)
+    if isinstance(source, np.ndarray):
+        return f"array[{index}]"
+    return source.path if isinstance(source, Member | Held) else os.fspath(source)
+
+
+def _read(source: Path | str | Member | Held) -> bytes:
+    if isinstance(source, Member | Held):
+        return source.read_bytes()
+    return read_file(Path(source))
 
 
 def _open(source: Source, rules: LoadRules, facts: Loaded) -> Picture:
@@ -144,7 +163,7 @@ def _open(source: Source, rules: LoadRules, facts: Loaded) -> Picture:
     if isinstance(source, np.ndarray):
         picture = _wrap(source, rules)
     else:
-        data = read_file(Path(source) if isinstance(source, str) else source)
+        data = _read(source)
         facts.sha256 = hashlib.sha256(data).hexdigest()
         preprocessing = rules.preprocessing
         picture = decode_picture(

@@ -4,15 +4,46 @@ A student gives a score around each cell of a crop. The maps of a picture's crop
 laid over each other where the crops lie, and meet in their mean.
 """
 
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.image.boxes import test_boxes
+from ganiqa_jax.scoring.durable import naming, replacing
 
 SHOWN = 0.55
 """Share of the colour of the map in an overlay; the rest is the picture in grey."""
+
+
+class QualityMap(NamedTuple):
+    """A picture and its map.
+
+    Attributes:
+      pixels: as the network sees them, its shorter side resized.
+      scores: in [0, 1] for every pixel; NaN where no crop lay.
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    scores: Float[np.ndarray, "H W"]
+
+    def save(self, path: Path) -> None:
+        """Writes the overlay as a PNG file.
+
+        Raises:
+          InputError: if it cannot be written.
+        """
+        picture = Image.fromarray(overlay(self.pixels, self.scores))
+        with replacing(path) as new, naming(path):
+            picture.save(new, "PNG")
+
+
+def map_name(sha256: str) -> str:
+    """What the file of a picture's map is called: no name of a picture has to fit."""
+    return f"{sha256[:16]}.png"
 
 
 def map_of_picture(

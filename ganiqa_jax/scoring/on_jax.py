@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Float, UInt8
 
 from ganiqa_jax import release
 from ganiqa_jax.card import ModelCard
 from ganiqa_jax.compile_cache import kept_program
 from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
 from ganiqa_jax.scoring.batching import Run, whole_batch
-from ganiqa_jax.scoring.forward import forward, inputs_of
+from ganiqa_jax.scoring.forward import forward, inputs_of, local_forward
 from ganiqa_jax.types import Params
 
 
@@ -71,3 +72,11 @@ class JaxCompute:
             name = f"{self.card.role} {self._network!r}"
             program = kept_program(name, program, arguments)
         return program.lower(*arguments).compile()
+
+    def cells(self, crops: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N n m"]:
+        """z of what is around each cell of crops, all of one picture."""
+        return np.asarray(self._cells(self._variables, crops))
+
+    @functools.cached_property
+    def _cells(self) -> Callable[..., Array]:
+        return jax.jit(local_forward(self._network))

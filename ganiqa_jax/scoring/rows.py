@@ -3,15 +3,12 @@
 JSON lines (`.jsonl`) is the format of record: first `{"header": {...}}`, then one
 object a row. Names that are no valid UTF-8 survive as JSON escapes.
 
-CSV (`.csv`) has the same columns; its header record goes beside it, into
-`NAME.csv.header.json`, because comment lines break readers. Three rules keep it both
-harmless and reversible; `read_rows` undoes them:
+CSV (`.csv`) has the same columns, in cells as `cells.py` makes them; its header record
+goes beside it, into `NAME.csv.header.json`, because comment lines break readers. So
+does Parquet (`.parquet`), whose header record is in its metadata.
 
-- None is an empty cell;
-- a text cell that begins with = + - @, a tab or a carriage return (after any number
-  of apostrophes) gets one apostrophe in front, so that no spreadsheet runs it;
-- a byte that is no UTF-8 is written `\\udcXX`; backslashes before such a sequence
-  are doubled.
+While pictures are scored their rows are in a part file (`parts.py`), which `read_rows`
+reads as well.
 
 Floats are written in full (`repr`); NaN and infinity never are.
 """
@@ -19,21 +16,26 @@ Floats are written in full (`repr`); NaN and infinity never are.
 import contextlib
 import csv
 import dataclasses
-import io
 import json
 import math
-import os
-import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from ganiqa_jax.errors import InputError
+from ganiqa_jax.scoring.cells import csv_line, from_cell, to_cell
+from ganiqa_jax.scoring.durable import append, make_room, naming, replacing
+from ganiqa_jax.scoring.parquet import (
+    ParquetRows,
+    read_parquet_header,
+    read_parquet_rows,
+)
 
 SCHEMA = 1
+SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 Status = Literal["ok", "decode_error", "too_small", "too_large", "nonfinite"]
 
@@ -117,19 +119,14 @@ PAIR_COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreRow))
 COLUMNS = PAIR_COLUMNS[:-1]
 
 _HINTS = typing.get_type_hints(ScoreRow)
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_ESCAPABLE = re.compile(r"(\\*)(?:([\ud800-\udfff])|((?<=\\)ud[89a-f][0-9a-f]{2}))")
-_ESCAPED = re.compile(r"(\\+)u(d[89a-f][0-9a-f]{2})")
 
 
 class RowWriter:
-    """Writes rows to an open stream, each at once; made by `open_rows`."""
+    """Writes rows, one after the other; made by `open_rows`."""
 
-    def __init__(
-        self, send: Callable[[str], None], encode: Callable[[ScoreRow], str]
-    ) -> None:
+    def __init__(self, send: Callable[[dict[str, Any]], None], pairs: bool) -> None:
         self._send = send
-        self._encode = encode
+        self._pairs = pairs
 
     def write(self, row: ScoreRow) -> None:
         """Appends one row.
@@ -137,67 +134,65 @@ class RowWriter:
         Raises:
           InputError: if the file cannot grow: disk full, for one.
         """
-        self._send(self._encode(row))
+        self._send(row_values(row, pairs=self._pairs))
 
 
 @contextlib.contextmanager
 def open_rows(path: Path | None, header: RowsHeader) -> Iterator[RowWriter]:
     """Opens a file for rows; it gets its name only when all of them are in it.
 
-    Until then, and for good if the body ends early, they are in `NAME.part` beside
-    it, each written out as it comes.
+    If the body ends early, an older file of that name stays as it was and the rows are
+    lost: long work goes through `parts.open_part`.
 
     Args:
-      path: a `.jsonl` or `.csv` file, whose folder is made; None is standard
-        output, as JSON lines.
+      path: a `.jsonl`, `.csv` or `.parquet` file, whose folder is made; None is
+        standard output, as JSON lines.
       header: written first.
 
     Raises:
       InputError: if the suffix is another one, or the file cannot be written.
     """
     if path is None:
-        yield _start(_print, ".jsonl", header)
+        yield _lines(_print, ".jsonl", header)
         return
     kind = kind_of(path)
-    part = path.with_name(path.name + ".part")
-    with _naming(path):
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; give the name of a file.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: a row is in the file when `write` returns, and closing a full
-        # disk's file has nothing left to fail on.
-        file = part.open("wb", buffering=0)
-    with file:
-        try:
-            yield _start(lambda text: _append(file, text, path), kind, header)
-        except BaseException as error:
-            error.add_note(f"The rows so far are in {part}.")
-            raise
-        with _naming(path):
-            os.fsync(file.fileno())
-    with _naming(path):
+    with naming(path):
+        make_room(path)
+    with replacing(path) as new:
+        if kind == ".parquet":
+            yield from _parquet_writer(new, header)
+        else:
+            with naming(path):
+                # Unbuffered: closing a full disk's file has nothing left to fail on.
+                file = new.open("wb", buffering=0)
+            with file:
+                yield _lines(lambda text: append(file, text, path), kind, header)
         if kind == ".csv":
-            _sidecar(path).write_text(_header_json(header), encoding="utf-8")
-        os.replace(part, path)
+            # First: rows without a header say less than a header without rows.
+            with replacing(_sidecar(path)) as beside, naming(path):
+                beside.write_text(header_json(header), encoding="utf-8")
 
 
-def read_rows(path: Path) -> list[ScoreRow]:
-    """The rows of a file that `open_rows` wrote, or of its `.part`.
+def iter_rows(path: Path) -> Iterator[ScoreRow]:
+    """The rows of a file that `open_rows` wrote, or of a part file, one by one.
 
-    A last line that was cut off is left out of a `.part`.
+    What was cut off at the end of a part file is left out.
 
     Raises:
       InputError: if a line is no row; names it.
     """
-    rows = []
     for number, values in _records(path):
         if "header" in values:
             continue
         try:
-            rows.append(ScoreRow(**values))
+            yield ScoreRow(**values)
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}, line {number}: {error}") from error
-    return rows
+
+
+def read_rows(path: Path) -> list[ScoreRow]:
+    """The rows of a file, all at once; see `iter_rows`."""
+    return list(iter_rows(path))
 
 
 def read_header(path: Path) -> RowsHeader | None:
@@ -206,15 +201,18 @@ def read_header(path: Path) -> RowsHeader | None:
     Raises:
       InputError: if the header is of another version, or no header.
     """
-    if kind_of(path) == ".csv":
+    kind = kind_of(path)
+    if kind == ".csv":
         beside = _sidecar(path)
         if not beside.exists():
             return None
-        record = _load_json(beside.read_text(encoding="utf-8"), beside, 1)
+        record = load_json(beside.read_text(encoding="utf-8"), beside, 1)
+    elif kind == ".parquet":
+        record = read_parquet_header(path)
     else:
         record = next((values for _, values in _records(path)), {})
-        if "header" not in record:
-            return None
+    if "header" not in record:
+        return None
     values: Any = record["header"]
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise InputError(f"{path} has no header of version {SCHEMA}.")
@@ -226,34 +224,71 @@ def read_header(path: Path) -> RowsHeader | None:
 
 
 def kind_of(path: Path) -> str:
-    """`.jsonl` or `.csv`, also of a `.part`.
+    """The suffix that decides the format; a part file's is `.part`.
 
     Raises:
       InputError: if the name ends otherwise.
     """
     name = path.with_suffix("") if path.suffix == ".part" else path
-    if name.suffix not in (".jsonl", ".csv"):
-        raise InputError(f"{path}: a file of rows ends in .jsonl or .csv.")
-    return name.suffix
+    if name.suffix not in SUFFIXES:
+        raise InputError(f"{path}: a file of rows ends in .jsonl, .csv or .parquet.")
+    return path.suffix
 
 
-def _start(send: Callable[[str], None], kind: str, header: RowsHeader) -> RowWriter:
-    columns = PAIR_COLUMNS if header.pairs else COLUMNS
+def header_json(header: RowsHeader) -> str:
+    """The header record, as a line."""
+    return json.dumps({"header": dataclasses.asdict(header)}, allow_nan=False) + "\n"
+
+
+def row_values(row: ScoreRow, *, pairs: bool) -> dict[str, Any]:
+    """The columns of a row, in order."""
+    return {name: getattr(row, name) for name in (PAIR_COLUMNS if pairs else COLUMNS)}
+
+
+def load_json(line: str | bytes, path: Path, number: int) -> dict[str, Any]:
+    """The object in a line of a file.
+
+    Raises:
+      InputError: if there is none; names the line.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{path}, line {number}: {error}") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}, line {number} is no JSON object.")
+    return record
+
+
+def _lines(send: Callable[[str], None], kind: str, header: RowsHeader) -> RowWriter:
     if kind == ".jsonl":
-        send(_header_json(header))
-        return RowWriter(send, lambda row: _json_line(row, columns))
-    send(_csv_line(columns))
+        send(header_json(header))
+        return RowWriter(
+            lambda values: send(json.dumps(values, allow_nan=False) + "\n"),
+            header.pairs,
+        )
+    send(csv_line(PAIR_COLUMNS if header.pairs else COLUMNS))
     return RowWriter(
-        send,
-        lambda row: _csv_line([_to_cell(getattr(row, name)) for name in columns]),
+        lambda values: send(csv_line([to_cell(value) for value in values.values()])),
+        header.pairs,
     )
 
 
-def _append(file: IO[bytes], text: str, path: Path) -> None:
-    rest = memoryview(text.encode("utf-8"))
-    with _naming(path):
-        while rest:  # an unbuffered write may take only a part
-            rest = rest[file.write(rest) :]
+def _parquet_writer(new: Path, header: RowsHeader) -> Iterator[RowWriter]:
+    names = PAIR_COLUMNS if header.pairs else COLUMNS
+    columns = [(name, _plain(_HINTS[name])) for name in names]
+    with naming(new):
+        rows = ParquetRows(new, header_json(header), columns)
+    try:
+        yield RowWriter(rows.write, header.pairs)
+    finally:
+        with naming(new):
+            rows.close()
+
+
+def _plain(kind: Any) -> type:
+    """The one type of `str`, `int` and `float` that a column is of."""
+    return next((k for k in (int, float) if kind in (k, k | None)), str)
 
 
 def _print(text: str) -> None:
@@ -261,106 +296,62 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and values of each record, the header of JSON lines included."""
+    read = {
+        ".csv": _csv_records,
+        ".jsonl": _json_records,
+        ".part": _part_records,
+        ".parquet": lambda path: enumerate(read_parquet_rows(path), start=1),
+    }[kind_of(path)]
     try:
-        yield
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+        yield from read(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"Cannot read {path}: {error}.") from error
 
 
-def _header_json(header: RowsHeader) -> str:
-    return json.dumps({"header": dataclasses.asdict(header)}, allow_nan=False) + "\n"
+def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Lines of bytes end at newlines alone; those of a text also at carriage returns.
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line != b"\n":
+                yield number, load_json(line, path, number)
 
 
-def _json_line(row: ScoreRow, columns: Sequence[str]) -> str:
-    values = {name: getattr(row, name) for name in columns}
-    return json.dumps(values, allow_nan=False) + "\n"
+def _part_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            record = load_json(line, path, number)
+            yield number, record.get("row", record)
 
 
-def _csv_line(cells: Sequence[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue()
-
-
-def _to_cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = _ESCAPABLE.sub(_escape, value)
-    return "'" + text if _FORMULA.match(text) else text
-
-
-def _escape(match: re.Match[str]) -> str:
-    backslashes, surrogate, literal = match.groups()
-    tail = f"\\u{ord(surrogate):x}" if surrogate else literal
-    return 2 * backslashes + tail
+def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        columns = next(reader, [])
+        if tuple(columns) not in (COLUMNS, PAIR_COLUMNS):
+            raise InputError(f"{path} has other columns than {', '.join(COLUMNS)}.")
+        for cells in reader:
+            where = f"{path}, line {reader.line_num}"
+            if len(cells) != len(columns):
+                raise InputError(
+                    f"{where}: {len(cells)} cells in place of {len(columns)}."
+                )
+            try:
+                pairs = zip(columns, cells, strict=True)
+                values = {name: _from_cell(name, cell) for name, cell in pairs}
+            except ValueError as error:
+                raise InputError(f"{where}: {error}") from error
+            yield reader.line_num, values
 
 
 def _from_cell(name: str, cell: str) -> Any:
     if cell == "" and name != "path":
         return None
-    kind = _HINTS[name]
-    for number in (int, float):
-        if kind in (number, number | None):
-            return number(cell)
-    text = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-    return _ESCAPED.sub(_unescape, text)
-
-
-def _unescape(match: re.Match[str]) -> str:
-    backslashes, digits = match.groups()
-    half = "\\" * (len(backslashes) // 2)
-    return half + (chr(int(digits, 16)) if len(backslashes) % 2 else "u" + digits)
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and values of each record, the header of JSON lines included."""
-    csv_file = kind_of(path) == ".csv"
-    partial = path.suffix == ".part"
-    try:
-        # Not read_text: it would turn the carriage returns of a name into newlines.
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read {path}: {error}.") from error
-    if partial:
-        text = text[: text.rfind("\n") + 1]
-    yield from (_csv_records if csv_file else _json_records)(path, text)
-
-
-def _json_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line:
-            yield number, _load_json(line, path, number)
-
-
-def _csv_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(text, newline=""))
-    columns = next(reader, [])
-    if tuple(columns) not in (COLUMNS, PAIR_COLUMNS):
-        raise InputError(f"{path} has other columns than {', '.join(COLUMNS)}.")
-    for cells in reader:
-        if len(cells) != len(columns):
-            raise InputError(
-                f"{path}, line {reader.line_num}: {len(cells)} cells in place of "
-                f"{len(columns)}."
-            )
-        try:
-            pairs = zip(columns, cells, strict=True)
-            values = {name: _from_cell(name, cell) for name, cell in pairs}
-        except ValueError as error:
-            raise InputError(f"{path}, line {reader.line_num}: {error}") from error
-        yield reader.line_num, values
-
-
-def _load_json(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number}: {error}") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}, line {number} is no JSON object.")
-    return record
+    kind = _plain(_HINTS[name])
+    return from_cell(cell) if kind is str else kind(cell)
 
 
 def _sidecar(path: Path) -> Path:
