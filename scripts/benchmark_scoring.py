@@ -110,9 +110,8 @@ class Crops:
 
 def torch_network(options: Options) -> tuple[Any, Any]:
     """Our student in PyTorch, and its card."""
-    from torch_reference.loading import load_network
-
     from ganiqa_jax.convert.conversion import prepare
+    from torch_reference.loading import load_network
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "student.safetensors")
