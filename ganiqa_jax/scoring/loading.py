@@ -155,7 +155,7 @@ def name_of(source: Source, index: int) -> str:
 def _read(source: Path | str | Member | Held) -> bytes:
     if isinstance(source, Member | Held):
         return source.read_bytes()
-    return read_file(Path(source))
+    return read_file(Path(source) if isinstance(source, str) else source)
 
 
 def _open(source: Source, rules: LoadRules, facts: Loaded) -> Picture:
