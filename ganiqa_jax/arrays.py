@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ganiqa_jax.errors import IntegrityError
+from ganiqa_jax.errors import CheckError, IntegrityError
 from ganiqa_jax.rundir import disk_full
 
 _blake2b = functools.partial(hashlib.blake2b, digest_size=16)
@@ -173,6 +173,36 @@ def read_arrays(path: Path, sha256: str) -> dict[str, Any]:
             "again."
         )
     return nested(decode(data))
+
+
+def halved(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested dict with its float32 arrays as float16.
+
+    Raises:
+      CheckError: if a value is too large for that.
+    """
+
+    def half(name: str, leaf: Any) -> np.ndarray:
+        array = np.asarray(leaf)
+        if array.dtype != np.float32:
+            return array
+        with np.errstate(over="ignore"):
+            small = array.astype(np.float16)
+        if not np.array_equal(np.isfinite(small), np.isfinite(array)):
+            raise CheckError(f"{name} has values too large for float16.")
+        return small
+
+    return nested({name: half(name, leaf) for name, leaf in by_name(tree).items()})
+
+
+def in_single(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested dict with its float16 arrays as float32."""
+    return nested(
+        {
+            name: leaf.astype(np.float32) if leaf.dtype == np.float16 else leaf
+            for name, leaf in by_name(tree).items()
+        }
+    )
 
 
 def _kind(leaf: Any) -> str:

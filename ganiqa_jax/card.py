@@ -4,8 +4,10 @@
 exported file.
 """
 
+import dataclasses
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -158,6 +160,33 @@ def card_from(
         raise IntegrityError(
             f"{source} does not fit this version of ganiqa_jax: {error}"
         ) from error
+
+
+def with_results(card: ModelCard, files: Iterable[Path]) -> ModelCard:
+    """A card with the results of evaluations, as `srcc, agiqa3k test, n=476`.
+
+    Args:
+      card: of the model that was evaluated.
+      files: `metrics.json` of each evaluation.
+
+    Raises:
+      InputError: if a file is no evaluation of this model.
+    """
+    results = dict(card.results)
+    for path in files:
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            where = f"{found['dataset']} {found['part']}, n={found['n']}"
+            estimates = {k: v[0] for k, v in found["estimates"].items()}
+            same = found["model"] == card.name
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is no metrics.json of `ganiqa eval`: {error}."
+            ) from error
+        if not same:
+            raise InputError(f"{path} is of {found['model']}, not of {card.name}.")
+        results |= {f"{name}, {where}": value for name, value in estimates.items()}
+    return dataclasses.replace(card, results=results)
 
 
 def read_whole_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:

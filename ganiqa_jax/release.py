@@ -2,7 +2,8 @@
 
 A run directory holds `card.json`, `checkpoints/` and, for a network with frozen
 parts, `frozen.safetensors`. A released folder holds `card.json` and
-`weights.safetensors`, whose sha256 is in the card.
+`weights.safetensors`, whose sha256 is in the card; it may hold float16, which is
+float32 again when it is loaded.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ from ganiqa_jax import checkpoint, home, models
 from ganiqa_jax.arrays import (
     by_name,
     first_difference,
+    halved,
+    in_single,
     json_hash,
     read_arrays,
     write_arrays,
@@ -75,7 +78,11 @@ class LoadedModel(NamedTuple):
 
 
 def save_model(
-    folder: Path, network_card: ModelCard, variables: Mapping[str, Params]
+    folder: Path,
+    network_card: ModelCard,
+    variables: Mapping[str, Params],
+    *,
+    half: bool = False,
 ) -> None:
     """Writes the released form of a model.
 
@@ -83,15 +90,18 @@ def save_model(
       folder: is made if it is not there; a model in it is replaced.
       network_card: what the model is.
       variables: collections `params`, `batch_stats`, `frozen` of its network.
+      half: keep them in float16, which halves the file and rounds each value.
 
     Raises:
+      CheckError: if `half` and a value is too large for it.
       IntegrityError: if the arrays are not those of the card's network.
     """
     variables = {name: tree for name, tree in variables.items() if tree}
     _check_arrays(variables, network_card, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sha256 = write_arrays(folder / WEIGHTS, variables)
-    identity = {"weights_sha256": sha256, "model_sha": model_sha(variables)}
+    stored = halved(variables) if half else variables
+    sha256 = write_arrays(folder / WEIGHTS, stored)
+    identity = {"weights_sha256": sha256, "model_sha": model_sha(in_single(stored))}
     write_json(folder / CARD, card_values(network_card, identity))
 
 
@@ -106,7 +116,7 @@ def load_model(folder: Path) -> LoadedModel:
     card, identity = read_whole_card(folder)
     sha256 = identity.get("weights_sha256")
     if sha256 is not None:
-        variables = read_arrays(folder / WEIGHTS, sha256)
+        variables = in_single(read_arrays(folder / WEIGHTS, sha256))
     else:
         _, average = checkpoint.restore_ema(folder)
         variables = {**average, **checkpoint.load_frozen(folder)}

@@ -101,7 +101,6 @@ def save(path, seed, side=24):
     ("arguments", "says"),
     [
         (["score", "pictures", "-m", "student", "--crops", "3"], "crops"),
-        (["score", "pictures"], "--model"),
         (["scores"], "score, compare"),
         (["score", "empty", "-m", "student"], "No pictures in empty"),
         (["score", "nowhere", "-m", "student"], "nowhere"),
@@ -363,7 +362,7 @@ def test_maps_of_scored_pictures_are_written(run, folder):
     )
     assert status == 3
     rows = [row for row in read_rows(folder / "r.jsonl") if row.status == "ok"]
-    names = sorted(f"{row.sha256[:16]}.png" for row in rows)
+    names = sorted(f"{row.sha256}.png" for row in rows)
     assert sorted(path.name for path in (folder / "maps").iterdir()) == names
     with Image.open(folder / "maps" / names[0]) as shown:
         assert shown.size == (24, 24)

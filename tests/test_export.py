@@ -8,7 +8,7 @@ import pytest
 from fake_models import fake_model
 from random_weights import random_weights
 
-from ganiqa_jax import cli, release
+from ganiqa_jax import cli, release, released
 from ganiqa_jax.card import ModelCard, Scale
 from ganiqa_jax.config import JndConfig, Preprocessing, StudentConfig, TeacherConfig
 from ganiqa_jax.errors import CheckError, InputError
@@ -78,6 +78,31 @@ def test_released_folder_loads_as_the_same_model(tmp_path):
     assert release.model_sha(again.variables) == release.model_sha(model.variables)
     assert again.card == model.card
     assert not list((tmp_path / "new").glob(".export*"))
+
+
+def test_half_the_bytes_give_nearly_the_same_model(tmp_path):
+    model = tiny_model("student")
+    whole = export_model(model, "safetensors", tmp_path / "whole").path
+    done = export_model(model, "safetensors", tmp_path / "half", half=True)
+    assert 0 < done.parity.difference < done.parity.tolerance == 0.02
+    sizes = [
+        (path / "weights.safetensors").stat().st_size for path in (done.path, whole)
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+    again = release.load_model(done.path)
+    assert {leaf.dtype for leaf in jax.tree.leaves(again.variables)} == {
+        np.dtype("float32")
+    }
+    assert released.verify_released(done.path)["name"] == model.card.name
+
+
+def test_values_too_large_for_half_are_refused(tmp_path):
+    model = tiny_model("student")
+    huge = jax.tree.map(lambda leaf: leaf + 7e4, model.variables)
+    with pytest.raises(CheckError, match="too large for float16"):
+        export_model(model._replace(variables=huge), "safetensors", tmp_path, half=True)
+    with pytest.raises(InputError, match="safetensors"):
+        export_model(model, "onnx", tmp_path, half=True)
 
 
 @pytest.mark.parametrize("to", ["onnx", "stablehlo"])

@@ -7,7 +7,8 @@ import pytest
 from fake_models import fake_model
 
 from ganiqa_jax import arrays, cli, release, released
-from ganiqa_jax.card import card_values
+from ganiqa_jax.card import card_values, with_results
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.rundir import write_json
 
 
@@ -84,3 +85,16 @@ def test_no_models_and_unknown_names_are_told(tmp_path, monkeypatch, capfd):
     assert status == 0 and str(tmp_path / "models") in out.replace("\n", "")
     status, _, err = run(capfd, "info", "light")
     assert status == 2 and "models list" in err
+
+
+def test_results_of_evaluations_go_into_a_card(tmp_path):
+    found = {"model": "fake", "dataset": "a", "part": "test", "n": 7}
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps({**found, "estimates": {"srcc": [0.5, 0.4, 0.6]}}))
+    card = with_results(fake_model().card, [path])
+    assert card.results == {"srcc, a test, n=7": 0.5}
+    with pytest.raises(InputError, match="is of other, not of fake"):
+        path.write_text(json.dumps({**found, "model": "other", "estimates": {}}))
+        with_results(fake_model().card, [path])
+    with pytest.raises(InputError, match="no metrics.json"):
+        with_results(fake_model().card, [tmp_path / "none.json"])

@@ -1,6 +1,7 @@
 """`ganiqa export`: a model as a file that other programs run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,9 @@ def export(
     to: Literal["onnx", "stablehlo", "safetensors"],
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     pictures: tuple[str, ...] = (),
+    name: str = "",
+    results: tuple[Path, ...] = (),
+    half: bool = False,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Write a model as onnx, stablehlo or a released folder, proven equal first.
@@ -23,7 +27,8 @@ def export(
     Exit status 4: it gave other numbers than the model, and nothing was written.
 
       ganiqa export runs/student --to onnx --out student.onnx
-      ganiqa export runs/student --to safetensors --out released/student
+      ganiqa export runs/student --to safetensors --out released/student \\
+          --name student --results runs/student/eval_test/metrics.json
       ganiqa export runs/teacher --to stablehlo --out teacher.stablehlo
 
     Args:
@@ -32,17 +37,23 @@ def export(
             safetensors (a released folder: weights and card).
         out: the file; for safetensors, the folder.
         pictures: files or folders to prove it on, beside pictures drawn for that.
+        name: of the model in its card; else as it is.
+        results: metrics.json files of `ganiqa eval`, for its card.
+        half: keep the weights of a released folder in float16.
         json_output: print what was measured as JSON.
     """
     from ganiqa_jax.scoring.find import find_pictures
 
     chosen = [Path(path) for path in find_pictures(pictures)] if pictures else []
+    from ganiqa_jax.card import with_results
     from ganiqa_jax.export.exporters import export_model
     from ganiqa_jax.release import load_model
     from ganiqa_jax.released import find_model
 
     loaded = load_model(find_model(model))
-    done = export_model(loaded, to, out, chosen)
+    card = with_results(loaded.card, results)
+    loaded = loaded._replace(card=replace(card, name=name or card.name))
+    done = export_model(loaded, to, out, chosen, half=half)
     parity = done.parity
     if json_output:
         facts = {

@@ -120,16 +120,20 @@ def _described(facts: dict[str, Any]) -> "list[tuple[str, str]]":
         ("mos", f"{scale['low']:g} to {scale['high']:g} on {scale['name']}"),
         ("pictures", f"{side}{view['points']} crops of {view['crop']}{mirrored}"),
         ("network", _network(facts["config"])),
-        ("trained on", ", ".join(facts["data"])),
+        *((f"trained on {name}", _licence(name)) for name in facts["data"]),
         ("made by", facts["made_by"]),
         ("weights", facts.get("model_sha", "of a run directory")),
-        (
-            "licence",
-            "Apache-2.0 (the data have licences of their own: ganiqa data info)",
-        ),
+        ("licence", "Apache-2.0; the data have licences of their own"),
     ]
     rows += [(name, f"{value:.4g}") for name, value in facts["results"].items()]
     return rows
+
+
+def _licence(data: str) -> str:
+    """The terms of a data set, in its authors' words."""
+    from ganiqa_jax.data.catalog import FACTS
+
+    return FACTS[data].licence if data in FACTS else "licence unknown"
 
 
 def _network(config: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ def report(
       ganiqa report model_a.jsonl model_b.jsonl --out both.html
 
     Args:
-        rows: .jsonl or .csv files of ganiqa score or compare, all by one model.
+        rows: files of ganiqa score or compare (.jsonl, .csv, .parquet), by one model.
         out: the page.
         labels: CSV with the columns path and mos (any scale, higher is better); other
             columns may be grouped by.

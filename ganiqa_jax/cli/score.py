@@ -22,7 +22,7 @@ def score(
         Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")]
     ],
     /,
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])],
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "student-s",
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
     backend: Backend = "jax",
@@ -45,7 +45,7 @@ def score(
     Exit status 3: finished, but some pictures have no score. 130: interrupted; the
     rows so far are kept, and the same command goes on from there.
 
-      ganiqa score photo.png --model runs/student
+      ganiqa score photo.png
       ganiqa score pictures/ --model runs/student --out scores.jsonl
       ganiqa score photos.zip more.tar -m runs/student --out scores.parquet
       ganiqa score 'shots/**/*.png' @list.txt -m runs/student --out scores.csv
@@ -54,7 +54,8 @@ def score(
     Args:
         pictures: files, folders, quoted patterns, tar and zip archives, @FILE of
             names, - for names on standard input.
-        model: run directory, released folder or released name of a student; with the
+        model: run directory, released folder or released name of a student (student-s
+            comes with the package); with the
             onnx backend also a file of `ganiqa export`.
         out: .jsonl, .csv or .parquet file; without it, scores are printed.
         json_output: print JSON lines.
@@ -71,7 +72,7 @@ def score(
         max_pixels: larger pictures are refused undecoded.
         fsync_every: rows that a loss of power may cost.
         maps: folder for pictures of where the student sees good and bad quality; a
-            file is named by the first 16 digits of the picture's sha256.
+            file is named by the picture's sha256, as `ganiqa report --maps` reads them.
         engine: ray spreads the work over a cluster of Ray (extra `ray`): decoding on
             all processors, a scorer per accelerator.
         ray_address: of a cluster to join (auto, HOST:PORT); else one starts here.

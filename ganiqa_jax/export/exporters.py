@@ -17,7 +17,13 @@ from ganiqa_jax import release
 from ganiqa_jax.card import ModelCard, card_values
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.export import lowering, onnx_file
-from ganiqa_jax.export.parity import Crops, Parity, prove
+from ganiqa_jax.export.parity import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    Crops,
+    Parity,
+    prove,
+)
 from ganiqa_jax.export.program import (
     crop_shapes,
     network_function,
@@ -45,7 +51,12 @@ class Exported(NamedTuple):
 
 
 def export_model(
-    model: LoadedModel, to: Format, out: Path, pictures: Sequence[Path] = ()
+    model: LoadedModel,
+    to: Format,
+    out: Path,
+    pictures: Sequence[Path] = (),
+    *,
+    half: bool = False,
 ) -> Exported:
     """Writes a model; nothing is written unless it gives the same z.
 
@@ -56,14 +67,17 @@ def export_model(
       out: file or folder; for a file, an existing folder gets one named after the
         model.
       pictures: to prove it on, beside drawn ones.
+      half: keep the weights of a released folder in float16.
 
     Raises:
       CheckError: if z differs; see `prove`.
-      InputError: if a library is missing, or the format has no counterpart of
-        something in the network.
+      InputError: if `half` for another form, a library is missing, or the format has
+        no counterpart of something in the network.
     """
     if to == "safetensors":
-        return _export_folder(model, out, pictures)
+        return _export_folder(model, out, pictures, half)
+    if half:
+        raise InputError(f"float16 weights are for safetensors, not for {to}.")
     data, parity = {"onnx": onnx_bytes, "stablehlo": stablehlo_bytes}[to](
         model, pictures
     )
@@ -122,17 +136,20 @@ def stablehlo_bytes(
     return data, prove(reference_compute(model), run, model.card, pictures)
 
 
-def _export_folder(model: LoadedModel, out: Path, pictures: Sequence[Path]) -> Exported:
+def _export_folder(
+    model: LoadedModel, out: Path, pictures: Sequence[Path], half: bool
+) -> Exported:
     """A released folder, read back before it gets its place."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; a released model is a folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
-        release.save_model(Path(folder), model.card, model.variables)
+        release.save_model(Path(folder), model.card, model.variables, half=half)
         again = release.load_model(Path(folder))
         pair = reference_compute(model), reference_compute(again)
-        parity = prove(*pair, model.card, pictures)
-    release.save_model(out, model.card, model.variables)
+        tolerance = HALF_TOLERANCE if half else TOLERANCE
+        parity = prove(*pair, model.card, pictures, tolerance)
+    release.save_model(out, model.card, model.variables, half=half)
     sha256 = hashlib.sha256((out / release.WEIGHTS).read_bytes()).hexdigest()
     return Exported(out, parity, sha256)
 

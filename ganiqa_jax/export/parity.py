@@ -16,6 +16,9 @@ from ganiqa_jax.scoring.loading import LoadRules, load_picture
 TOLERANCE = 1e-4
 """Largest difference of z; that of a score is a fraction of it."""
 
+HALF_TOLERANCE = 2e-2
+"""The same for weights rounded to float16: half a hundredth of a score."""
+
 BATCHES = (1, 3, 8)
 """Numbers of crops that are compared: one, an odd number, and all."""
 
@@ -41,7 +44,11 @@ class Parity:
 
 
 def prove(
-    network: Compute, exported: Compute, card: ModelCard, pictures: Sequence[Path] = ()
+    network: Compute,
+    exported: Compute,
+    card: ModelCard,
+    pictures: Sequence[Path] = (),
+    tolerance: float = TOLERANCE,
 ) -> Parity:
     """Compares two computations of z on the same crops.
 
@@ -51,10 +58,11 @@ def prove(
       card: of the model.
       pictures: to compare on, beside those that are drawn; a teacher compares each
         with a darker copy of itself.
+      tolerance: of z.
 
     Raises:
       InputError: if a picture cannot be read.
-      CheckError: if z differs by `TOLERANCE` or more, or is not finite in one alone.
+      CheckError: if z differs by `tolerance` or more, or is not finite in one alone.
     """
     worst = 0.0
     crops = _crops(card, pictures)
@@ -66,12 +74,12 @@ def prove(
             batch = tuple(side[start : start + number] for side in crops)
             wanted, got = network(batch), exported(batch)
             worst = max(worst, _apart(wanted, got))
-    if worst >= TOLERANCE:
+    if worst >= tolerance:
         raise CheckError(
             f"The export of {card.name} differs from it by {worst:.2e} in z, more than "
-            f"{TOLERANCE:g}: nothing written."
+            f"{tolerance:g}: nothing written."
         )
-    return Parity(worst, TOLERANCE, BATCHES, len(pictures))
+    return Parity(worst, tolerance, BATCHES, len(pictures))
 
 
 def _apart(wanted: np.ndarray, got: np.ndarray) -> float:

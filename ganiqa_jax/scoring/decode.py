@@ -76,6 +76,7 @@ _PARSER_ERRORS = (
     MemoryError,
     struct.error,
     zlib.error,
+    UserWarning,  # Pillow's, where a program makes warnings errors
 )
 
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)

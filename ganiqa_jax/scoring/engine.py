@@ -48,7 +48,7 @@ __all__ = ["Scorer", "create_scorer", "find_pictures"]
 
 
 def create_scorer(
-    model: str | Path,
+    model: str | Path = "student-s",
     *,
     backend: Backend = "jax",
     batch_size: int = 32,
@@ -59,7 +59,8 @@ def create_scorer(
     """A scorer of a run directory, a released model or an exported .onnx file.
 
     Args:
-      model: the folder or file, or the name of a released model.
+      model: the folder or file, or the name of a released model; student-s comes
+        with the package.
       backend: `onnx` runs the network by onnxruntime, which is faster on a CPU; a
         folder's network is exported once and kept in the user's cache folder.
       batch_size: crops per device call; rounded up to a multiple of the devices.

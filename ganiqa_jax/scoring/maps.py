@@ -43,7 +43,7 @@ class QualityMap(NamedTuple):
 
 def map_name(sha256: str) -> str:
     """What the file of a picture's map is called: no name of a picture has to fit."""
-    return f"{sha256[:16]}.png"
+    return f"{sha256}.png"
 
 
 def map_of_picture(

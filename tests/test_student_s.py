@@ -1,0 +1,62 @@
+"""The student that comes with the package."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from skimage import data as photographs
+
+import ganiqa_jax as gq
+from ganiqa_jax import cli
+from ganiqa_jax.card import WEIGHTS
+from ganiqa_jax.data.catalog import FACTS
+from ganiqa_jax.released import find_model
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return gq.create_scorer()
+
+
+def jpeg(image, quality):
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def smaller_and_back(image, factor):
+    small = image.resize([side // factor for side in image.size], Image.Resampling.BOX)
+    return small.resize(image.size, Image.Resampling.BICUBIC)
+
+
+DAMAGE = {
+    "blur": (lambda image, by: image.filter(ImageFilter.GaussianBlur(by)), (2, 5)),
+    "jpeg": (jpeg, (20, 4)),
+    "down-scaling": (smaller_and_back, (3, 7)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_lowers_the_score(scorer, kind):
+    damage, levels = DAMAGE[kind]
+    image = Image.fromarray(photographs.astronaut())
+    pictures = [image, *(damage(image, level) for level in levels)]
+    scores = [scorer.score(np.asarray(picture)).score for picture in pictures]
+    assert scores[0] > scores[1] > scores[2]
+
+
+def test_it_is_light():
+    assert (find_model("student-s") / WEIGHTS).stat().st_size < 8_000_000
+    _, variables, _ = gq.load(find_model("student-s"))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) < 3_500_000
+
+
+def test_it_is_as_released_and_says_what_it_was_made_of(capfd):
+    assert cli.main(["models", "verify", "student-s"]) == 0
+    card = gq.load(find_model("student-s")).card
+    known = FACTS.keys() | {"synthetic"}
+    assert card.data and set(card.data) <= known and card.results
+    assert cli.main(["models", "info", "student-s"]) == 0
+    assert "MIT" in capfd.readouterr().out
