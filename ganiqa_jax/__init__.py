@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ganiqa_jax.differentiable import as_loss
     from ganiqa_jax.models import Student, Teacher
     from ganiqa_jax.release import load_model as load
     from ganiqa_jax.scoring.engine import Scorer, create_scorer
@@ -17,11 +18,12 @@ _HOMES = {
     "Scorer": ("ganiqa_jax.scoring.engine", "Scorer"),
     "Student": ("ganiqa_jax.models", "Student"),
     "Teacher": ("ganiqa_jax.models", "Teacher"),
+    "as_loss": ("ganiqa_jax.differentiable", "as_loss"),
     "create_scorer": ("ganiqa_jax.scoring.engine", "create_scorer"),
     "load": ("ganiqa_jax.release", "load_model"),
 }
 
-__all__ = ["Scorer", "Student", "Teacher", "create_scorer", "load"]
+__all__ = ["Scorer", "Student", "Teacher", "as_loss", "create_scorer", "load"]
 
 
 def __getattr__(name: str) -> Any:

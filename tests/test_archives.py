@@ -66,7 +66,7 @@ def scorer():
 
 
 def rows_of(scorer, path):
-    return list(scorer.score_iter(open_archives([path])))
+    return list(scorer.score_iter(list(open_archives([path]))))
 
 
 KINDS = ["x.tar", "x.tar.gz", "x.tgz", "x.zip"]
@@ -91,7 +91,7 @@ def test_stored_members_of_a_zip_and_files_beside_archives(scorer, tmp_path):
     stored = zip_of(tmp_path / "s.ZIP", PICTURES, zipfile.ZIP_STORED)
     alone = tmp_path / "alone.png"
     alone.write_bytes(PICTURES["b.png"])
-    found = open_archives([alone, stored, alone])
+    found = list(open_archives([alone, stored, alone]))
     assert found[0] == found[-1] == alone
     rows = list(scorer.score_iter(found))
     assert rows[0].score == rows[1].score == rows[-1].score
@@ -194,7 +194,7 @@ def test_two_members_of_one_name_count_once_the_last(scorer, tmp_path):
 
 def test_an_archive_without_pictures_is_an_error_that_names_it(tmp_path):
     with pytest.raises(InputError, match=r"No pictures in .*empty\.zip"):
-        open_archives([zip_of(tmp_path / "empty.zip", {"a.txt": b""})])
+        list(open_archives([zip_of(tmp_path / "empty.zip", {"a.txt": b""})]))
 
 
 def test_too_many_members_are_told_under_the_archives_name(
@@ -210,7 +210,7 @@ def test_what_only_is_called_like_an_archive_is_taken_as_it_is(tmp_path):
     (tmp_path / "folder.zip").mkdir()
     os.mkfifo(tmp_path / "pipe.tar")
     paths = [tmp_path / "pipe.tar", tmp_path / "none.tar"]
-    assert open_archives(paths) == paths
+    assert list(open_archives(paths)) == paths
 
 
 BASES = {
@@ -236,7 +236,7 @@ def test_any_damage_to_an_archive_ends_in_rows(
         data[min(int(place * len(data)), len(data) - 1)] = value
     archive.write_bytes(data[: max(1, int(keep * len(data)))])
     try:
-        found = open_archives([archive])
+        found = list(open_archives([archive]))
     except InputError:
         return
     rows = list(scorer.score_iter(found))

@@ -80,6 +80,7 @@ ROWS = {
         "ranking",
         "rundir",
         "arrays",
+        "differentiable",
         "scoring.batching",
         "scoring.archives",
         "scoring.cells",

@@ -35,7 +35,7 @@ def merge(
         json_output: print what was found as JSON.
     """
     from ganiqa_jax.scoring.archives import open_archives
-    from ganiqa_jax.scoring.find import find_pictures
+    from ganiqa_jax.scoring.find import Paths, find_pictures
     from ganiqa_jax.scoring.parts import names_of
     from ganiqa_jax.scoring.rows import SUFFIXES
     from ganiqa_jax.scoring.shards import merge as merge_files
@@ -48,7 +48,8 @@ def merge(
             found.append(path)
     expected = None
     if expect:
-        expected = names_of(open_archives(find_pictures(expect, recursive=recursive)))
+        pictures = find_pictures(expect, recursive=recursive)
+        expected = names_of(Paths(open_archives(pictures)))
     merged = merge_files(found, out, expected)
     if json_output:
         print(json.dumps({"files": len(found), "rows": merged.rows}))

@@ -89,7 +89,9 @@ def score(
 
     output = Output(out, json_output, on_error, resume, fsync_every, progress, maps)
     score_all(
-        lambda find: open_archives(find.find_pictures(pictures, recursive=recursive)),
+        lambda find: find.Paths(
+            open_archives(find.find_pictures(pictures, recursive=recursive))
+        ),
         output,
         shard,
         Engine(

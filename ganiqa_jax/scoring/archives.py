@@ -151,30 +151,28 @@ def in_turn(source: Any) -> Any:
         return Held(source.path, error)
 
 
-def open_archives(paths: Iterable[Path]) -> list[Path | Member]:
+def open_archives(paths: Iterable[Path]) -> Iterator[Path | Member]:
     """Puts the pictures in archives in the place of the archives.
 
     Args:
       paths: of pictures and archives; regular files with the suffix of an archive are
         taken for one.
 
-    Returns:
+    Yields:
       Paths and members; those of an archive in its order.
 
     Raises:
       InputError: if an archive that is not damaged holds no picture.
     """
-    found: list[Path | Member] = []
     for path in paths:
         name = path.name.lower()
         if not name.endswith((*_TAR_SUFFIXES, ".zip")) or not _is_regular(path):
-            found.append(path)
+            yield path
             continue
         members = list_members(path)
         if not members:
             raise InputError(f"No pictures in {path}.")
-        found.extend(members)
-    return found
+        yield from members
 
 
 def list_members(path: Path) -> list[Member]:

@@ -1,0 +1,287 @@
+"""What each part of the method is worth: every variant on every fold, as a table.
+
+    python scripts/ablate.py --out runs/ablation
+    python scripts/ablate.py --out runs/ablation --rows base no-distillation --seeds 0 1
+    python scripts/ablate.py --out runs/ablation --table      # of what is there so far
+
+A variant is the configuration with one thing changed. It is trained anew for each fold
+and scores the prompts that it has not seen. What is finished is not run again, so that
+the same command goes on after an interruption. The interval is of the mean over the
+folds: prompts are drawn with replacement inside each; differences to `base` are paired.
+"""
+
+import csv
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from ganiqa_jax import metrics
+from ganiqa_jax.config import DistillConfig, NoiseConfig, SourceConfig
+from ganiqa_jax.config_json import config_hash
+
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is run.
+
+    Attributes:
+      out: folder of the runs.
+      config: file of the configuration that the variants change.
+      full: at the size of the configuration; else at half of its pixels and steps,
+        which takes an eighth of the time.
+      rows: names of variants; all without.
+      seeds: each is a training of every fold.
+      main_seeds: the same for the rows that are about distillation as a whole.
+      protocol: of `ganiqa data splits`, all of whose splits are run.
+      table: run nothing.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    config: Path = Path("configs/distill_agiqa3k.py")
+    full: bool = False
+    rows: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    main_seeds: tuple[int, ...] = (0, 1)
+    protocol: str = "kfold-5"
+    table: bool = False
+
+
+def change(config: Any, **changes: Any) -> Any:
+    """A configuration with fields replaced; `weights__soft` is a field of a field."""
+    for name, value in changes.items():
+        outer, _, inner = name.partition("__")
+        if inner:
+            value = change(getattr(config, outer), **{inner: value})
+        config = dataclasses.replace(config, **{outer: value})
+    return config
+
+
+def smaller(config: DistillConfig) -> DistillConfig:
+    """Crops of half the pixels, of pictures that are smaller alike; half the steps."""
+    crop = round(config.data.crop / 2**0.5 / 32) * 32
+    share = crop / config.data.crop
+    sources = tuple(
+        dataclasses.replace(source, short_side=round(source.short_side * share))
+        for source in config.data.sources
+    )
+    view = dataclasses.replace(
+        config.preprocessing,
+        crop=crop,
+        short_side=round(config.preprocessing.short_side * share),
+    )
+    return change(
+        config,
+        data__sources=sources,
+        data__crop=crop,
+        preprocessing=view,
+        steps=config.steps // 2,
+    )
+
+
+def scored_only(config: DistillConfig) -> DistillConfig:
+    """Without the rows that nobody scored."""
+    sources = tuple(source for source in config.data.sources if source.labelled)
+    return change(config, data__sources=sources)
+
+
+def weighted(**kept: float) -> Callable[[DistillConfig], DistillConfig]:
+    """Of the terms of distillation only these."""
+    names = ("score", "soft", "feature", "statistics")
+    weights = {f"weights__{name}": 0.0 for name in names if name not in kept}
+    return lambda config: change(config, **weights)
+
+
+VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
+    "base": ("everything", lambda config: config),
+    "no-distillation": (
+        "no teacher: scores of people alone",
+        lambda config: change(config, teacher=""),
+    ),
+    "no-unlabelled": (
+        "no semi-supervised part: no pairs that nobody scored",
+        scored_only,
+    ),
+    "soft-only": ("of distillation, soft labels alone", weighted(soft=1)),
+    "feature-only": ("of distillation, feature difference alone", weighted(feature=1)),
+    "no-noise": (
+        "no noise",
+        lambda config: change(config, noise=NoiseConfig.off()),
+    ),
+    "plain-attention": (
+        "plain attention for CGA",
+        lambda config: change(config, student__attention="mhsa"),
+    ),
+    "no-attention": (
+        "no attention before the transformer",
+        lambda config: change(config, student__attention="none"),
+    ),
+    "jnd-half": (
+        "JND input layer, lambda 0.5",
+        lambda config: change(config, student__jnd__strength=0.5),
+    ),
+    "jnd": (
+        "JND input layer, lambda 1",
+        lambda config: change(config, student__jnd__strength=1.0),
+    ),
+    "no-semantic": (
+        "no semantic branch, and so no fitted start",
+        lambda config: change(config, student__semantic=False),
+    ),
+    "no-probe": (
+        "semantic branch, but no fitted start",
+        lambda config: change(config, probe__steps=0),
+    ),
+}
+MAIN = ("base", "no-distillation", "no-unlabelled", "soft-only", "feature-only")
+
+
+def load_config(path: Path) -> DistillConfig:
+    from ganiqa_jax.cli.train import load_config as load
+
+    return load(path, DistillConfig)
+
+
+def scored_source(config: DistillConfig) -> SourceConfig:
+    """The source on whose scale the student is, and on whose folds it is tested."""
+    return next(s for s in config.data.sources if s.dataset == config.data.scale)
+
+
+def on_split(config: DistillConfig, split: str, seed: int) -> DistillConfig:
+    """The configuration for a fold."""
+    public = scored_source(config).dataset
+    sources = tuple(
+        dataclasses.replace(source, split=split if source.dataset == public else "")
+        for source in config.data.sources
+    )
+    return change(config, data__sources=sources, seed=seed)
+
+
+def run(config: DistillConfig, folder: Path) -> None:
+    """Trains one variant on one fold and scores the pictures of its test part."""
+    import jax
+
+    from ganiqa_jax.evaluate import evaluate
+    from ganiqa_jax.train import distill
+
+    if (folder / "predictions.csv").exists():
+        if (folder / "config.txt").read_text() == config_hash(config):
+            return
+        raise SystemExit(f"{folder} is of another configuration; give another --out.")
+    work = folder / "run"
+    shutil.rmtree(work, ignore_errors=True)
+    distill(config, work, command="scripts/ablate.py")
+    public = scored_source(config)
+    evaluate(work, public.dataset, Path(public.root), out=folder, bootstrap=0)
+    (folder / "config.txt").write_text(config_hash(config))
+    shutil.rmtree(work)
+    jax.clear_caches()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What was predicted for the test part of a fold."""
+
+    content: np.ndarray
+    mos: np.ndarray
+    score: np.ndarray
+
+    def correlations(self, rows: np.ndarray) -> tuple[float, float]:
+        pair = self.score[rows], self.mos[rows]
+        return metrics.srcc(*pair), metrics.plcc(*pair)
+
+    def drawn(self, random: np.random.Generator) -> np.ndarray:
+        """Rows of prompts that are drawn with replacement."""
+        names, which = np.unique(self.content, return_inverse=True)
+        rows = np.argsort(which, kind="stable")
+        ends = np.searchsorted(which[rows], np.arange(len(names) + 1))
+        drawn = random.integers(0, len(names), len(names))
+        return np.concatenate([rows[ends[i] : ends[i + 1]] for i in drawn])
+
+
+def read(folder: Path) -> Fold:
+    with (folder / "predictions.csv").open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["name"])
+    return Fold(
+        np.array([row["content"] for row in rows]),
+        np.array([float(row["mos"]) for row in rows]),
+        np.array([float(row["score"]) for row in rows]),
+    )
+
+
+def curves(folds: list[Fold]) -> np.ndarray:
+    """Mean SRCC and PLCC over folds: of all rows first, then of each draw, [1 + N, 2].
+
+    The draws are the same for every list of the same folds.
+    """
+    random = np.random.default_rng(0)
+    whole = [fold.correlations(np.arange(len(fold.mos))) for fold in folds]
+    draws = []
+    for _ in range(DRAWS):
+        draws.append([fold.correlations(fold.drawn(random)) for fold in folds])
+    return np.array([whole, *draws]).mean(axis=1)
+
+
+def interval(values: np.ndarray) -> str:
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    return f"{values[0]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def table(options: Options, splits: list[str]) -> None:
+    """Prints what is finished in full; a row is the mean over its seeds."""
+    print("| variant | seeds | SRCC | PLCC | SRCC against the first row |")
+    print("|---|---|---|---|---|")
+    base = None
+    for name, (what, _) in VARIANTS.items():
+        found = []
+        for seed in sorted({*options.seeds, *options.main_seeds}):
+            folders = [place(options, name, seed, split) for split in splits]
+            if all((folder / "predictions.csv").exists() for folder in folders):
+                found.append(curves([read(folder) for folder in folders]))
+        if not found:
+            continue
+        each = np.mean(found, axis=0)
+        base = each if base is None else base
+        gain = "" if each is base else interval(each[:, 0] - base[:, 0])
+        cells = (what, len(found), interval(each[:, 0]), interval(each[:, 1]), gain)
+        print(f"| {' | '.join(map(str, cells))} |")
+
+
+def place(options: Options, name: str, seed: int, split: str) -> Path:
+    return options.out / name / f"seed{seed}" / split.replace("/", "-")
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    from ganiqa_jax.data import protocols
+    from ganiqa_jax.mesh import set_cpu_flags
+
+    set_cpu_flags("train")
+    base = load_config(options.config)
+    base = base if options.full else smaller(base)
+    known = protocols.members(protocols.parse(options.protocol))
+    splits = [member.name for member in known]
+    chosen = options.rows or tuple(VARIANTS)
+    if unknown := set(chosen) - VARIANTS.keys():
+        raise SystemExit(f"No variant {sorted(unknown)}; there are {list(VARIANTS)}.")
+    for name in () if options.table else chosen:
+        for seed in options.main_seeds if name in MAIN else options.seeds:
+            for split in splits:
+                folder = place(options, name, seed, split)
+                folder.mkdir(parents=True, exist_ok=True)
+                run(on_split(VARIANTS[name][1](base), split, seed), folder)
+                done = json.loads((folder / "metrics.json").read_text())
+                print(name, seed, split, done["estimates"]["srcc"][0], flush=True)
+    table(options, splits)
+
+
+if __name__ == "__main__":
+    main()
