@@ -119,6 +119,9 @@ class DistillWeights:
       statistics: matching of feature means and deviations.
       rank: pairwise order.
       plcc: one minus Pearson correlation.
+      drop: smooth L1 between what the damage of a pair costs in the student's score
+        and in the teacher's; whatever else parts the two scores does not count. The
+        student then sees the references as well.
       temperature: tau of the soft labels.
       feature_maps: weight of each map inside `feature`: difference, reference,
         encoded, decoded.
@@ -133,6 +136,7 @@ class DistillWeights:
     statistics: float = 0.1
     rank: float = 0.1
     plcc: float = 0.1
+    drop: float = 0.0
     temperature: float = 2.0
     feature_maps: tuple[float, float, float, float] = (1.0, 0.5, 1.0, 1.0)
     unlabelled: float = 1.0
@@ -145,7 +149,13 @@ class DistillWeights:
     def without_teacher(self) -> "DistillWeights":
         """The control: the same student on human scores alone."""
         return dataclasses.replace(
-            self, score=0.0, soft=0.0, feature=0.0, statistics=0.0, unlabelled=0.0
+            self,
+            score=0.0,
+            soft=0.0,
+            feature=0.0,
+            statistics=0.0,
+            drop=0.0,
+            unlabelled=0.0,
         )
 
 

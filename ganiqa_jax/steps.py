@@ -20,7 +20,12 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.image.crops import joint_augment
 from ganiqa_jax.image.noise import jitter_labels
 from ganiqa_jax.models.features import DISTILLED_MAPS
-from ganiqa_jax.terms import distillation_terms, score_terms, teacher_terms
+from ganiqa_jax.terms import (
+    distillation_terms,
+    drop_term,
+    score_terms,
+    teacher_terms,
+)
 from ganiqa_jax.types import Batch, Metrics, NetworkOutput, Params
 
 
@@ -168,8 +173,8 @@ def distill_step(
     """Moves the student one step towards the opinion scores and the teacher.
 
     The teacher sees the same augmented crop as the student, clean; the student
-    sees it noised. Rows without a reference take part in the hard, rank and PLCC
-    terms alone.
+    sees it noised, and the references too if `weights.drop` is not 0. Rows without a
+    reference take part in the hard, rank and PLCC terms alone.
 
     Args:
       state: the student's state; `params` holds `network` and `adapters`.
@@ -192,13 +197,16 @@ def distill_step(
         batch.distorted,
         quarter_turns=quarter_turns,
     )
-    pairs = reference.shape[0]
-    aim = None
+    rows, pairs = len(distorted), len(reference)
+    aim, undamaged, pictures = None, None, distorted
     if teacher is not None and pairs:
-        seen = teacher.apply(
-            teacher_variables, reference, distorted[:pairs], train=False
-        )
-        aim = cast(NetworkOutput, jax.lax.stop_gradient(seen))
+        compared = reference, distorted[:pairs]
+        if weights.drop:  # what a pair without damage is worth
+            compared = tuple(jnp.concatenate([side, reference]) for side in compared)
+            pictures = jnp.concatenate([distorted, reference])
+        seen = teacher.apply(teacher_variables, *compared, train=False)
+        seen = cast(NetworkOutput, jax.lax.stop_gradient(seen))
+        aim, undamaged = _first(seen, pairs), seen.z[pairs:]
     row_weights = _row_weights(batch, weights, state.step, steps)
     targets = _targets(batch, aim)
     mos = jnp.where(
@@ -211,31 +219,36 @@ def distill_step(
         output, batch_stats = _outputs(
             student.apply(
                 _variables(params["network"], frozen, state.batch_stats),
-                distorted,
+                pictures,
                 train=True,
                 noise=noise,
                 rngs={"dropout": dropout_key, "noise": noise_key},
                 mutable=["batch_stats"],
             )
         )
+        of_references = output.z[rows:]
+        output = _first(output, rows)
         parts = score_terms(output, mos, batch, row_weights, weights)
-        if aim is not None:
+        if aim is not None and undamaged is not None:
+            counted = row_weights[:pairs], batch.mask[:pairs]
+            head = _first(output, pairs)
             adapted = adapters.apply(
                 {"params": params["adapters"]},
-                {name: output.features[name][:pairs] for name in DISTILLED_MAPS},
+                {name: head.features[name] for name in DISTILLED_MAPS},
             )
-            head = NetworkOutput(
-                z=output.z[:pairs],
-                logits=None if output.logits is None else output.logits[:pairs],
-                features=cast(dict[str, Array], adapted),
-            )
-            parts |= distillation_terms(
-                head, aim, row_weights[:pairs], batch.mask[:pairs], weights
-            )
+            head = head._replace(features=cast(dict[str, Array], adapted))
+            parts |= distillation_terms(head, aim, *counted, weights)
+            if weights.drop:
+                student_z, teacher_z = (of_references, head.z), (undamaged, aim.z)
+                parts["drop"] = drop_term(student_z, teacher_z, *counted)
         total = _weighted_sum(parts, weights)
         return total, (parts, batch_stats)
 
     return _update(state, loss_fn, optimizer, optim_config)
+
+
+def _first(output: NetworkOutput, rows: int) -> NetworkOutput:
+    return jax.tree.map(lambda values: values[:rows], output)
 
 
 def _targets(batch: Batch, aim: NetworkOutput | None) -> Float[Array, " B"]:

@@ -72,6 +72,28 @@ def distillation_terms(
     return parts
 
 
+def drop_term(
+    student: tuple[Float[Array, " P"], Float[Array, " P"]],
+    teacher: tuple[Float[Array, " P"], Float[Array, " P"]],
+    row_weights: Float[Array, " P"],
+    mask: Bool[Array, " P"],
+) -> Float[Array, ""]:
+    """How far the two networks are apart about what damage costs.
+
+    A photograph and a generated picture, or two standardised scales, differ by an
+    offset that the teacher of pairs knows nothing of. It cancels here.
+
+    Args:
+      student: z of the references, and of the distorted pictures.
+      teacher: z of the references held against themselves, and of the pairs.
+      row_weights: weight of each pair.
+      mask: pairs that count.
+    """
+    fall, aim = (reference - distorted for reference, distorted in (student, teacher))
+    values = losses.smooth_l1(fall, aim)
+    return losses.masked_mean(values * row_weights, mask.astype(jnp.float32))
+
+
 def teacher_terms(
     output: NetworkOutput, batch: Batch, weights: TeacherWeights
 ) -> Metrics:

@@ -27,7 +27,7 @@ from ganiqa_jax.config import (
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student, Teacher
 from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
-from ganiqa_jax.terms import distillation_terms
+from ganiqa_jax.terms import distillation_terms, drop_term
 from ganiqa_jax.types import Batch, NetworkOutput
 
 SIDE = 64
@@ -156,6 +156,30 @@ def test_distillation_terms_are_zero_where_student_equals_teacher(key):
     )
     for name in ("score", "soft", "feature"):
         assert parts[name] > 1e-2, name
+
+
+def test_drop_compares_what_damage_costs_and_no_offset():
+    teacher = jnp.array([2.0, 1.0]), jnp.array([0.5, 1.0])
+    student = tuple(z - 3.0 for z in teacher)
+    ones, mask = jnp.ones(2), jnp.ones(2, bool)
+    np.testing.assert_allclose(drop_term(student, teacher, ones, mask), 0, atol=1e-6)
+    blind = jnp.zeros(2), jnp.zeros(2)  # no damage costs it anything
+    np.testing.assert_allclose(drop_term(blind, teacher, ones, mask), 1.25 / 2)
+    first = drop_term(blind, teacher, jnp.array([0.5, 1.0]), jnp.array([True, False]))
+    np.testing.assert_allclose(first, 1.25 / 2)
+
+
+def test_drop_is_learned_from_references_of_pairs():
+    state, aim, step = distilling()
+    weights = DistillWeights(drop=1.0, ramp=0.0)
+    run, seen = jax.jit(functools.partial(step, weights=weights)), []
+    first = dict(run(state, aim, make_batch())[1])
+    plain = jitted_distill_step()(state, aim, make_batch())[1]
+    assert set(first) == {*plain, "drop"}
+    for _ in range(40):
+        state, metrics = run(state, aim, make_batch())
+        seen.append(float(metrics["drop"]))
+    assert np.mean(seen[-3:]) < 0.5 * np.mean(seen[:3])
 
 
 def test_no_gradient_reaches_the_teacher():
