@@ -29,7 +29,7 @@ DATA = os.environ.get("GANIQA_DATA", "data")
 def get_config() -> TeacherTrainConfig:
     return TeacherTrainConfig(
         seed=0,
-        steps=400,
+        steps=300,
         teacher=TeacherConfig(
             backbone="mobilenet_v1",
             backbone_weights=f"{DATA}/weights/mobilenet_v1_075_imagenet.npz",
@@ -42,14 +42,14 @@ def get_config() -> TeacherTrainConfig:
                     "labelled_pairs",
                     rows=8,
                     short_side=320,
+                    split="cross-train",
                     distort="graded",
                 ),
             ),
             scale="pristine",
-            crop=192,
-            fractions=(0.8, 0.0, 0.2),
+            crop=160,
         ),
         optim=OptimConfig(peak_lr=5e-4, ema_decay=0.99),
-        preprocessing=Preprocessing(short_side=320, crop=192),
+        preprocessing=Preprocessing(short_side=512, crop=160, points=9),
         loop=LoopConfig(log_every=10, save_every=100),
     )

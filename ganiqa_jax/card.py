@@ -88,7 +88,9 @@ class ModelCard:
       scale: what the score means.
       made_by: package and version.
       data: data sets it was trained on.
-      results: named measurements, such as `agiqa3k/test/srcc`.
+      results: named measurements, such as `srcc, agiqa3k test, n=476`.
+      notes: what else its users must know: what went in at second hand, what it is
+        not for, how it was made.
     """
 
     role: Literal["teacher", "student"]
@@ -99,6 +101,7 @@ class ModelCard:
     made_by: str
     data: tuple[str, ...]
     results: dict[str, float]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.role not in _CONFIGS:
@@ -219,4 +222,5 @@ def card_from_json(values: dict[str, Any]) -> ModelCard:
         "scale": Scale,
     }
     nested = {name: from_json(kind, values[name]) for name, kind in kinds.items()}
-    return ModelCard(**{**values, **nested, "data": tuple(values["data"])})
+    lists = {name: tuple(values.get(name, ())) for name in ("data", "notes")}
+    return ModelCard(**{**values, **nested, **lists})

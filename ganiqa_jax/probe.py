@@ -30,7 +30,7 @@ from ganiqa_jax.types import NetworkOutput, Params
 BRANCH, HEAD = "semantic", "head"
 ROWS = 32
 """Crops that the trunk sees at a time."""
-BATCH = 64
+BATCH = 256
 """Crops of a step of the fit."""
 
 

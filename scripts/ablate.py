@@ -159,7 +159,9 @@ def on_split(config: DistillConfig, split: str, seed: int) -> DistillConfig:
     """The configuration for a fold."""
     public = scored_source(config).dataset
     sources = tuple(
-        dataclasses.replace(source, split=split if source.dataset == public else "")
+        dataclasses.replace(
+            source, split=split if source.dataset == public else source.split
+        )
         for source in config.data.sources
     )
     return change(config, data__sources=sources, seed=seed)

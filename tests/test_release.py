@@ -38,6 +38,7 @@ CARDS = {
         made_by="a test",
         data=("agiqa3k", "synthetic"),
         results={"agiqa3k/test/srcc": 0.81},
+        notes=("Not for photographs of cats.",),
     )
 }
 CARDS["teacher"] = dataclasses.replace(

@@ -1,5 +1,6 @@
 """Released models by name, and the commands that show and check them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -25,7 +26,8 @@ def installed(tmp_path, monkeypatch):
     tree = {"params": {"weight": np.ones((), np.float32)}}
     sha256 = arrays.write_arrays(folder / "weights.safetensors", tree)
     identity = {"weights_sha256": sha256, "model_sha": release.model_sha(tree)}
-    write_json(folder / "card.json", card_values(model.card, identity))
+    card = dataclasses.replace(model.card, notes=("not for cats",))
+    write_json(folder / "card.json", card_values(card, identity))
     return folder
 
 
@@ -60,6 +62,7 @@ def test_list_and_info_say_how_a_score_is_read(installed, capfd):
     status, out, _ = run(capfd, "info", "light")
     assert status == 0
     assert "0 to 1, higher is better" in out and "1 to 10 on ten" in out
+    assert "not for cats" in out
     status, out, _ = run(capfd, "info", "light", "--json")
     assert json.loads(out)["preprocessing"]["crop"] == 16
     status, out, _ = run(capfd, "list", "--json")

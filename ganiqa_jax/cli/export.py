@@ -16,6 +16,7 @@ def export(
     pictures: tuple[str, ...] = (),
     name: str = "",
     results: tuple[Path, ...] = (),
+    notes: tuple[str, ...] = (),
     half: bool = False,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
@@ -39,6 +40,7 @@ def export(
         pictures: files or folders to prove it on, beside pictures drawn for that.
         name: of the model in its card; else as it is.
         results: metrics.json files of `ganiqa eval`, for its card.
+        notes: sentences for its card, such as what went in at second hand.
         half: keep the weights of a released folder in float16.
         json_output: print what was measured as JSON.
     """
@@ -52,7 +54,8 @@ def export(
 
     loaded = load_model(find_model(model))
     card = with_results(loaded.card, results)
-    loaded = loaded._replace(card=replace(card, name=name or card.name))
+    card = replace(card, name=name or card.name, notes=(*card.notes, *notes))
+    loaded = loaded._replace(card=card)
     done = export_model(loaded, to, out, chosen, half=half)
     parity = done.parity
     if json_output:

@@ -125,6 +125,7 @@ def _described(facts: dict[str, Any]) -> "list[tuple[str, str]]":
         ("weights", facts.get("model_sha", "of a run directory")),
         ("licence", "Apache-2.0; the data have licences of their own"),
     ]
+    rows += [("note", note) for note in facts.get("notes", ())]
     rows += [(name, f"{value:.4g}") for name, value in facts["results"].items()]
     return rows
 
