@@ -165,6 +165,7 @@ class StudentConfig:
         MobileNetV1 then stay fixed; None starts from random weights and normalises
         by the batch. `efficientvit` is ours and has none; `efficientvit_m0` is the
         published network, with maps half as fine.
+      taps: `multi` takes all resolutions, `single` one map at 1/16 alone.
       frozen_blocks: leading MobileNetV1 blocks that stay as loaded (the stem goes
         with them), which makes a step on CPU much cheaper.
       semantic: a branch on means and deviations of the trunk's channels, at all
@@ -174,6 +175,7 @@ class StudentConfig:
 
     trunk: Trunk = "efficientvit"
     trunk_weights: str | None = None
+    taps: Literal["multi", "single"] = "multi"
     frozen_blocks: int = 0
     width: int = 128
     heads: int = 4

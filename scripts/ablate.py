@@ -41,7 +41,7 @@ class Options:
       rows: names of variants; all without.
       seeds: each is a training of every fold.
       main_seeds: the same for the rows that are about distillation as a whole.
-      protocol: of `ganiqa data splits`, all of whose splits are run.
+      protocols: of `ganiqa data splits`; without a number all splits of one are run.
       table: run nothing.
     """
 
@@ -51,7 +51,7 @@ class Options:
     rows: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     main_seeds: tuple[int, ...] = (0, 1)
-    protocol: str = "kfold-5"
+    protocols: tuple[str, ...] = ("kfold-5",)
     table: bool = False
 
 
@@ -95,7 +95,7 @@ def scored_only(config: DistillConfig) -> DistillConfig:
 
 def weighted(**kept: float) -> Callable[[DistillConfig], DistillConfig]:
     """Of the terms of distillation only these."""
-    names = ("score", "soft", "feature", "statistics")
+    names = ("score", "soft", "feature", "statistics", "drop")
     weights = {f"weights__{name}": 0.0 for name in names if name not in kept}
     return lambda config: change(config, **weights)
 
@@ -112,6 +112,11 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     ),
     "soft-only": ("of distillation, soft labels alone", weighted(soft=1)),
     "feature-only": ("of distillation, feature difference alone", weighted(feature=1)),
+    "drop-only": ("of distillation, what damage costs alone", weighted(drop=1)),
+    "no-drop": (
+        "without what damage costs",
+        lambda config: change(config, weights__drop=0.0),
+    ),
     "no-noise": (
         "no noise",
         lambda config: change(config, noise=NoiseConfig.off()),
@@ -131,6 +136,10 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     "jnd": (
         "JND input layer, lambda 1",
         lambda config: change(config, student__jnd__strength=1.0),
+    ),
+    "single-tap": (
+        "single tap",
+        lambda config: change(config, student__taps="single"),
     ),
     "no-semantic": (
         "no semantic branch, and so no fitted start",
@@ -269,8 +278,8 @@ def main() -> None:
     set_cpu_flags("train")
     base = load_config(options.config)
     base = base if options.full else smaller(base)
-    known = protocols.members(protocols.parse(options.protocol))
-    splits = [member.name for member in known]
+    parsed = [protocols.parse(name) for name in options.protocols]
+    splits = [each.name for one in parsed for each in protocols.members(one)]
     chosen = options.rows or tuple(VARIANTS)
     if unknown := set(chosen) - VARIANTS.keys():
         raise SystemExit(f"No variant {sorted(unknown)}; there are {list(VARIANTS)}.")

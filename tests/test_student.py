@@ -228,6 +228,19 @@ def test_options_leave_their_part_out():
     assert not {"semantic", "attention"} & set(variables["params"])
 
 
+@pytest.mark.parametrize(
+    ("trunk", "channels"), [("mobilenet_v1", 384), ("efficientvit", 128)]
+)
+def test_a_single_tap_is_the_map_at_a_sixteenth_alone(trunk, channels):
+    config = dataclasses.replace(TINY, trunk=trunk, taps="single")
+    output, variables = shapes_of(config)
+    assert output.features["moments"].shape == (1, 2 * channels)
+    kernels = jax.tree.map(jnp.shape, variables["params"]["neck"])
+    assert kernels == {"project_0": {"kernel": (1, 1, channels, 8), "bias": (8,)}}
+    grid = SIDE // 16
+    assert output.features["difference"].shape == (1, grid, grid, 8)
+
+
 @pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
 def test_bfloat16_leaves_scores_and_parameters_in_float32(trunk):
     config = dataclasses.replace(TINY, trunk=trunk, dtype="bfloat16")

@@ -74,6 +74,8 @@ class Student(nn.Module):
         if noise is not None:
             pictures = noise_pictures(self.make_rng("noise"), pictures, noise)
         taps = _trunk(config)(pictures, train=train)
+        if config.taps == "single":
+            taps = [coarsest(taps)[NECK_LEVEL]]
         h = self._neck(coarsest(taps), train=train)
         if noise is not None:
             h = noise_features(self.make_rng("noise"), h, noise)

@@ -62,6 +62,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "EfficientViT, plain attention, no bins": {"attention": "mhsa", "bins": 0},
     "EfficientViT, no attention, no JND": {"attention": "none", "jnd": OFF},
     "MobileNetV1, windowed CGA": {"trunk": "mobilenet_v1", "frozen_blocks": 5},
+    "MobileNetV1, single tap": {"trunk": "mobilenet_v1", "taps": "single"},
     "MobileNetV1, global CGA, no semantic branch": {
         "trunk": "mobilenet_v1",
         "attention_window": 0,

@@ -70,12 +70,12 @@ class MultiResolutionFusion(nn.Module):
             self.level_weights = nn.Parameter(torch.zeros(self.levels))
 
     def forward(self, taps: Sequence[Tensor]) -> Tensor:
+        if self.levels == 1:
+            return self.get_submodule("project_0")(taps[0])
         height, width = taps[self.level].shape[2:]
         maps = []
         for i, tap in enumerate(taps):
             y = self.get_submodule(f"project_{i}")(tap)
-            if self.levels == 1:
-                return y
             maps.append(self.get_submodule(f"norm_{i}")(resize_map(y, height, width)))
         if self.mix is not None:
             return self.mix(torch.cat(maps, dim=1))

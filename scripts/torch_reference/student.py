@@ -22,6 +22,8 @@ from torch_reference.quality import (
     moments_of,
 )
 
+NECK_LEVEL = 1
+
 
 class Student(nn.Module):
     """[B, 3, H, W] in [0, 1] to a score, without noise."""
@@ -30,8 +32,10 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         self.trunk, channels, coarsest = _trunk(config)
+        if config.taps == "single":
+            channels = coarsest = (coarsest[NECK_LEVEL],)
         width = config.width
-        self.neck = MultiResolutionFusion(coarsest, width, level=1)
+        self.neck = MultiResolutionFusion(coarsest, width, level=NECK_LEVEL)
         self.attention = None
         if config.trunk == "mobilenet_v1" and config.attention != "none":
             self.attention = map_attention(config, width)
@@ -50,6 +54,8 @@ class Student(nn.Module):
 
     def forward(self, distorted: Tensor) -> Output:
         taps = self.trunk(mjnd(distorted, self.config.jnd))
+        if self.config.taps == "single":
+            taps = [_coarsest(taps)[NECK_LEVEL]]
         h = self.neck(_coarsest(taps))
         if self.attention is not None:
             h = h + self.attention(h)
