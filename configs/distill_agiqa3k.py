@@ -6,6 +6,7 @@ read, give pairs that only the teacher scores: what damage costs.
 Run:      ganiqa distill configs/distill_agiqa3k.py --workdir runs/student
 Control:  ganiqa distill configs/distill_agiqa3k.py --workdir runs/control \\
               --teacher ""
+student-s: the same with --data.fractions 1 0 0, which keeps nothing back.
 Needs:    runs/teacher_s from configs/teacher_s.py, and $GANIQA_DATA (default: data)
           with agiqa3k/, photographs/ and weights/.
 Measured: see docs/experiments.md.

@@ -36,8 +36,7 @@ class Options:
     Attributes:
       out: folder of the runs.
       config: file of the configuration that the variants change.
-      full: at the size of the configuration; else at half of its pixels and steps,
-        which takes an eighth of the time.
+      full: at the size of the configuration; else at half of its pixels and steps.
       rows: names of variants; all without.
       seeds: each is a training of every fold.
       main_seeds: the same for the rows that are about distillation as a whole.

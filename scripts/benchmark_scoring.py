@@ -281,8 +281,9 @@ def memory(options: Options, paths: Sequence[Path]) -> int:
 
     file: Path = paths[0]
     program = (
-        "import resource, sys; from ganiqa_jax.cli import main; main(); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "import resource, sys; from ganiqa_jax.cli import main; status = main(); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024); "
+        "sys.exit(status)"
     )
     print("| backend | pictures | peak memory, MiB |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
