@@ -1,9 +1,9 @@
-"""Trains the full-reference teacher on SR4KIQA and graded synthetic pairs.
+"""Trains the full-reference teacher on SR4KIQA and on photographs, graded as damaged.
 
 Run:      ganiqa train configs/teacher_sr4kiqa.py --workdir runs/teacher
-Before:   ganiqa synthesize $GANIQA_DATA/pristine/kodak $GANIQA_DATA/pristine/bsds \\
-              --out $GANIQA_DATA/synthetic --per-picture 6 --crop 288 --limit 120
-Needs:    $GANIQA_DATA (default: data) with sr4kiqa/, synthetic/ and weights/.
+Fold N:   the same with --data.sources.0.split kfold-5/N
+Needs:    $GANIQA_DATA (default: data) with sr4kiqa/, weights/ and photographs/, which
+          configs/teacher_s.py tells how to fill.
 Measured: 2 CPU cores (shared with other work), 18.5 minutes; see the README for the
           correlations on the test contents.
 """
@@ -26,7 +26,7 @@ DATA = os.environ.get("GANIQA_DATA", "data")
 def get_config() -> TeacherTrainConfig:
     return TeacherTrainConfig(
         seed=0,
-        steps=600,
+        steps=300,
         teacher=TeacherConfig(
             backbone="inception_v3",
             backbone_weights=f"{DATA}/weights/inception_v3_imagenet_folded_fp16.npz",
@@ -35,7 +35,13 @@ def get_config() -> TeacherTrainConfig:
             sources=(
                 SourceConfig("sr4kiqa", f"{DATA}/sr4kiqa", "labelled_pairs", rows=5),
                 SourceConfig(
-                    "synthetic", f"{DATA}/synthetic", "labelled_pairs", rows=4
+                    "pristine",
+                    f"{DATA}/photographs",
+                    "labelled_pairs",
+                    rows=4,
+                    short_side=320,
+                    split="cross-train",
+                    distort="graded",
                 ),
             ),
             scale="sr4kiqa",

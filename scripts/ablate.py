@@ -8,6 +8,7 @@ A variant is the configuration with one thing changed. It is trained anew for ea
 and scores the prompts that it has not seen. What is finished is not run again, so that
 the same command goes on after an interruption. The interval is of the mean over the
 folds: prompts are drawn with replacement inside each; differences to `base` are paired.
+What lies beside the variants in the same layout, a baseline's predictions, gets a row.
 """
 
 import csv
@@ -250,7 +251,9 @@ def table(options: Options, splits: list[str]) -> None:
     print("| variant | seeds | SRCC | PLCC | SRCC against the first row |")
     print("|---|---|---|---|---|")
     base = None
-    for name, (what, _) in VARIANTS.items():
+    beside = sorted(path.name for path in options.out.iterdir() if path.is_dir())
+    named = {name: what for name, (what, _) in VARIANTS.items()}
+    for name, what in (named | {n: n for n in beside if n not in named}).items():
         found = []
         for seed in sorted({*options.seeds, *options.main_seeds}):
             folders = [place(options, name, seed, split) for split in splits]

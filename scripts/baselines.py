@@ -8,7 +8,9 @@
 
 Each prints a table row and writes predictions.csv to --out, so that
 `ganiqa eval --against` gives the paired difference. The SVR is fitted on the train
-part alone, with fixed settings. Needs the `demo` extra (scikit-learn).
+part alone, with fixed settings. Needs the `demo` extra (scikit-learn). With
+`--protocols kfold-5 --out runs/ablation/svr/seed0` in place of a model it goes through
+the splits of a protocol and becomes a row of the table of `scripts/ablate.py`.
 """
 
 import csv
@@ -20,6 +22,8 @@ import numpy as np
 import tyro
 
 from ganiqa_jax import metrics
+from ganiqa_jax.data import catalog
+from ganiqa_jax.data.protocols import members, parse, split_records
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.evaluate import Part, part_records
 from ganiqa_jax.progress import track
@@ -56,10 +60,11 @@ def psnr(
 
 
 def svr(
-    model: Path,
     data: str,
     root: Path,
     weights: Path,
+    model: Path | None = None,
+    protocols: tuple[str, ...] = (),
     part: Part = "test",
     short_side: int = 512,
     out: Path | None = None,
@@ -67,28 +72,49 @@ def svr(
     """Frozen MobileNetV1 0.75, mean and deviation of six blocks, RBF SVR.
 
     Args:
-        model: run directory that keeps the split.
         data: name of a data set.
         root: its folder.
         weights: ImageNet weights (.npz).
+        model: run directory that keeps the split; or
+        protocols: names of splits; without a number all splits of one.
         part: what is predicted; the fit is always on train.
         short_side: pictures are resized to this.
-        out: folder for predictions.csv.
+        out: folder for predictions.csv; with protocols, of a folder for each split.
     """
+    if (model is None) == (not protocols):
+        raise SystemExit("Give either --model or --protocols.")
+    if model is not None:
+        train, (name, _) = part_records(model, data, root, "train")
+        splits = [(out, name, train, part_records(model, data, root, part)[0])]
+    else:
+        records = catalog.read(data, root)
+        splits = []
+        for one in map(parse, protocols):
+            for each in members(one):
+                parts = split_records(records, each)
+                folder = out / each.name.replace("/", "-") if out else None
+                splits.append((folder, each.name, parts.train, getattr(parts, part)))
+    wanted = {r.name: r for split in splits for r in (*split[2], *split[3])}
+    features = _embed(_embedder(weights), list(wanted.values()), short_side)
+    row_of = dict(zip(wanted, features, strict=True))
+    for folder, name, train, tested in splits:
+        predicted = _fit_predict(row_of, train, tested)
+        report("frozen MobileNetV1 + SVR", tested, predicted, name, folder)
+
+
+def _fit_predict(
+    row_of: dict[str, np.ndarray], train: Sequence[Record], tested: Sequence[Record]
+) -> np.ndarray:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVR
 
-    train, _ = part_records(model, data, root, "train")
-    records, (split, _) = part_records(model, data, root, part)
-    embed = _embedder(weights)
-    x_train = _embed(embed, train, short_side)
-    x = _embed(embed, records, short_side)
+    x_train = np.stack([row_of[record.name] for record in train])
     regressor = make_pipeline(
-        StandardScaler(), SVR(C=0.8, gamma=0.25 / x.shape[1], epsilon=0.02)
+        StandardScaler(), SVR(C=0.8, gamma=0.25 / x_train.shape[1], epsilon=0.02)
     )
     regressor.fit(x_train, [record.mos for record in train])
-    report("frozen MobileNetV1 + SVR", records, regressor.predict(x), split, out)
+    return regressor.predict(np.stack([row_of[record.name] for record in tested]))
 
 
 def report(
