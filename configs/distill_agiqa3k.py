@@ -45,7 +45,7 @@ def get_config() -> DistillConfig:
             # SRCC on folds of the training prompts; the teacher keeps it.
             jnd=JndConfig(strength=0.0),
         ),
-        probe=ProbeConfig(steps=1000, crops=5),
+        probe=ProbeConfig(steps=1000, crops=5, pairs=1600),
         data=DataConfig(
             sources=(
                 SourceConfig(
@@ -76,7 +76,7 @@ def get_config() -> DistillConfig:
             soft=0.1,
             feature=0.02,
             statistics=0.01,
-            drop=0.5,
+            drop=0.3,
             unlabelled=0.5,
         ),
         noise=NoiseConfig(cutout_prob=0.0),  # holes move the moments that are read

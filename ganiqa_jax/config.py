@@ -119,9 +119,10 @@ class DistillWeights:
       statistics: matching of feature means and deviations.
       rank: pairwise order.
       plcc: one minus Pearson correlation.
-      drop: smooth L1 between what the damage of a pair costs in the student's score
-        and in the teacher's; whatever else parts the two scores does not count. The
-        student then sees the references as well.
+      drop: by how much less than a share of what the teacher says the damage of a
+        pair costs by the student's score; whatever else parts the two scores does not
+        count. The student then sees the references as well.
+      drop_share: that share.
       temperature: tau of the soft labels.
       feature_maps: weight of each map inside `feature`: difference, reference,
         encoded, decoded.
@@ -137,6 +138,7 @@ class DistillWeights:
     rank: float = 0.1
     plcc: float = 0.1
     drop: float = 0.0
+    drop_share: float = 0.2
     temperature: float = 2.0
     feature_maps: tuple[float, float, float, float] = (1.0, 0.5, 1.0, 1.0)
     unlabelled: float = 1.0
@@ -244,12 +246,15 @@ class ProbeConfig:
       crops: random crops of each picture that the trunk sees for it.
       peak_lr: first learning rate, of a cosine to 0.
       weight_decay: on matrices; strong, since there are more channels than contents.
+      pairs: windows of each source that makes pairs, and of the scored pictures, that
+        are damaged, so that the fit too has the term `drop`; 0 leaves it out.
     """
 
     steps: int = 1500
     crops: int = 5
     peak_lr: float = 1e-3
     weight_decay: float = 1.0
+    pairs: int = 0
 
     def __post_init__(self) -> None:
         _no_negative(self, "probe")

@@ -7,31 +7,43 @@ fitted on them, while the trunk stands still; then everything learns together.
 Source: Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform
 Out-of-Distribution, ICLR 2022, arXiv:2202.10054. The trunk is run once over a few
 crops of each picture, so that the fit itself takes seconds.
+
+Where a teacher grades damage, the fit also sees pairs: windows of photographs and of
+the scored pictures, damaged, whose fall in score may not be much less than the
+teacher's. Scores alone leave a head that some kinds of damage please.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from ganiqa_jax import losses
-from ganiqa_jax.config import DistillConfig, ProbeConfig
+from ganiqa_jax.config import DistillConfig, DistillWeights
 from ganiqa_jax.data.mixture import Mixture
+from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
 from ganiqa_jax.progress import track
+from ganiqa_jax.release import LoadedModel
+from ganiqa_jax.terms import drop_term
 from ganiqa_jax.types import NetworkOutput, Params
 
 BRANCH, HEAD = "semantic", "head"
 ROWS = 32
 """Crops that the trunk sees at a time."""
+PAIR_ROWS = 16
+"""Pairs that trunk and teacher see at a time."""
 BATCH = 256
 """Crops of a step of the fit."""
+PAIR_BATCH = 64
+"""Pairs of a step of the fit."""
 
 
 class Seen(NamedTuple):
@@ -46,6 +58,22 @@ class Seen(NamedTuple):
     z: Float[np.ndarray, " N"]
 
 
+class SeenPairs(NamedTuple):
+    """What the trunk says of N damaged windows, and what the teacher does.
+
+    Attributes:
+      undamaged: moments of the windows.
+      damaged: moments of the same windows, damaged.
+      undamaged_z: what the teacher gives a window held against itself.
+      damaged_z: what it gives the pair.
+    """
+
+    undamaged: Float[np.ndarray, "N M"]
+    damaged: Float[np.ndarray, "N M"]
+    undamaged_z: Float[np.ndarray, " N"]
+    damaged_z: Float[np.ndarray, " N"]
+
+
 def alone(mixture: Mixture, number: int) -> Mixture:
     """One source of a mixture by itself; of labelled pairs only the pictures."""
     source = mixture.sources[number]
@@ -56,12 +84,42 @@ def alone(mixture: Mixture, number: int) -> Mixture:
     )
 
 
+def damaged(mixture: Mixture, number: int) -> list[Mixture]:
+    """The sources of pairs that are made as they are read, each by itself.
+
+    Beside them the pictures of source `number`, damaged in the same kinds: their
+    quality is not the best, but damage makes it worse. None if no source makes pairs.
+    """
+    making = [source for source in mixture.sources if source.kinds]
+    if making:
+        source = mixture.sources[number]
+        records = pristine_of(source.records)
+        making.append(
+            dataclasses.replace(source, records=records, kinds=making[0].kinds)
+        )
+    return [
+        dataclasses.replace(
+            mixture,
+            sources=(
+                dataclasses.replace(
+                    source, role="unlabelled_pairs", rows=PAIR_ROWS, weight=0.0
+                ),
+            ),
+            shared_pair_rows=0,
+            shared_picture_rows=0,
+        )
+        for source in making
+    ]
+
+
 def start_from_trunk(
     network: Student,
     variables: dict[str, Params],
     pictures: Mixture,
     config: DistillConfig,
     *,
+    pairs: Sequence[Mixture] = (),
+    teacher: LoadedModel | None = None,
     progress: bool,
 ) -> dict[str, Params]:
     """Standardises the channels of a pretrained trunk and fits the head on them.
@@ -70,7 +128,9 @@ def start_from_trunk(
       network: with a pretrained trunk and the semantic branch.
       variables: its variables, pretrained arrays in place.
       pictures: what the head is fitted to, by `alone`.
-      config: `probe` and the seed are used.
+      config: `probe`, the seed and of the weights those of the drop are used.
+      pairs: what damage is learned from, by `damaged`.
+      teacher: says what it costs; without one there is no need for pairs.
       progress: a bar on standard error.
 
     Returns:
@@ -89,9 +149,13 @@ def start_from_trunk(
     started = {**variables, "frozen": frozen}
     if not config.probe.steps:
         return started
+    seen_pairs = None
+    if pairs and teacher is not None and config.probe.pairs and config.weights.drop:
+        seen_pairs = see_pairs(
+            network, variables, teacher, pairs, config.probe.pairs, progress=progress
+        )
     parts = {name: variables["params"][name] for name in (BRANCH, HEAD)}
-    key = jax.random.fold_in(jax.random.key(config.seed), 3)
-    fitted = fit(parts, frozen[BRANCH], seen, network.config, config.probe, key)
+    fitted = fit(parts, frozen[BRANCH], seen, seen_pairs, config)
     return {**started, "params": {**variables["params"], **fitted}}
 
 
@@ -125,13 +189,46 @@ def see(
     return Seen(*found)
 
 
+def see_pairs(
+    network: Student,
+    variables: dict[str, Params],
+    teacher: LoadedModel,
+    pairs: Sequence[Mixture],
+    number: int,
+    *,
+    progress: bool,
+) -> SeenPairs:
+    """Runs trunk and teacher over so many damaged windows of each mixture."""
+    from ganiqa_jax.data.pipeline import batches
+
+    @jax.jit
+    def look(
+        variables: Any, teacher_variables: Any, clean: Array, worse: Array
+    ) -> tuple[Array, Array]:
+        both = jnp.concatenate([clean, worse])
+        output = cast(NetworkOutput, network.apply(variables, both))
+        twice = jnp.concatenate([clean, clean])
+        said = teacher.network.apply(teacher_variables, twice, both, train=False)
+        return output.features["moments"], cast(NetworkOutput, said).z
+
+    steps = -(-number // PAIR_ROWS)
+    found: list[SeenPairs] = []
+    total = steps * len(pairs)
+    read = (batch for mixture in pairs for batch in batches(mixture, steps=steps))
+    for batch in track(read, total, "trunk and teacher over damage", progress):
+        values = look(variables, teacher.variables, batch.reference, batch.distorted)
+        moments, z = (np.asarray(value) for value in values)
+        rows = len(batch.reference)
+        found.append(SeenPairs(moments[:rows], moments[rows:], z[:rows], z[rows:]))
+    return SeenPairs(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
 def fit(
     parts: Params,
     frozen: Params,
     seen: Seen,
-    network: Any,
-    config: ProbeConfig,
-    key: Key[Array, ""],
+    pairs: SeenPairs | None,
+    config: DistillConfig,
 ) -> Params:
     """Fits branch and head to the scores, the pooled map held at zero.
 
@@ -139,27 +236,29 @@ def fit(
       parts: `semantic` and `head` of the student's parameters.
       frozen: `semantic` of its frozen arrays.
       seen: what to fit to.
-      network: the student's configuration.
-      config: length, rate and decay.
-      key: decides order and dropout.
+      pairs: what damage is to cost, weighted by `weights.drop`; None leaves it out.
+      config: the student's network, length, rate and decay of the fit, and the seed,
+        which decides order and dropout.
 
     Returns:
       Both parts, fitted; weights of the head on the pooled map are zero.
     """
+    network, probe = config.student, config.probe
     branch = MomentBranch(network.width, network.dropout, fixed_statistics=True)
     head = QualityHead(network.width, network.bins, network.dropout)
     optimizer = optax.adamw(
-        optax.schedules.cosine_decay_schedule(config.peak_lr, config.steps),
-        weight_decay=config.weight_decay,
+        optax.schedules.cosine_decay_schedule(probe.peak_lr, probe.steps),
+        weight_decay=probe.weight_decay,
         mask=functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1),
     )
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)
     moments, z = jnp.asarray(seen.moments), jnp.asarray(seen.z)
 
-    def loss_fn(parts: Params, rows: Array, key: Array) -> Array:
+    def predict(parts: Params, moments: Array, key: Array) -> Array:
         branch_key, head_key = jax.random.split(key)
         vector = branch.apply(
             {"params": parts[BRANCH], "frozen": frozen},
-            moments[rows],
+            moments,
             train=True,
             rngs={"dropout": branch_key},
         )
@@ -173,7 +272,27 @@ def fit(
                 rngs={"dropout": head_key},
             ),
         )
-        return losses.smooth_l1(predicted, z[rows]).mean()
+        return predicted
+
+    def drop(parts: Params, pairs: SeenPairs, weights: DistillWeights, key: Array):
+        rows_key, drop_key = jax.random.split(key)
+        rows = jax.random.randint(rows_key, (PAIR_BATCH,), 0, len(pairs.damaged_z))
+        chosen = jax.tree.map(lambda array: jnp.asarray(array)[rows], pairs)
+        # One key for both: the same units are dropped in a window and its damage.
+        student = (
+            predict(parts, chosen.undamaged, drop_key),
+            predict(parts, chosen.damaged, drop_key),
+        )
+        aim = chosen.undamaged_z, chosen.damaged_z
+        equal, every = jnp.ones(PAIR_BATCH), jnp.ones(PAIR_BATCH, bool)
+        return drop_term(student, aim, equal, every, weights.drop_share)
+
+    def loss_fn(parts: Params, rows: Array, key: Array) -> Array:
+        loss = losses.smooth_l1(predict(parts, moments[rows], key), z[rows]).mean()
+        if pairs is None:
+            return loss
+        cost = drop(parts, pairs, config.weights, jax.random.fold_in(key, 1))
+        return loss + config.weights.drop * cost
 
     def step(carry: Any, number: Array) -> tuple[Any, None]:
         parts, state = carry
@@ -186,7 +305,7 @@ def fit(
     @jax.jit
     def run(parts: Params) -> Params:
         start = (parts, optimizer.init(parts))
-        return jax.lax.scan(step, start, jnp.arange(config.steps))[0][0]
+        return jax.lax.scan(step, start, jnp.arange(probe.steps))[0][0]
 
     fitted = run(parts)
     kernel = fitted[HEAD]["hidden"]["kernel"].at[: network.width].set(0.0)

@@ -240,7 +240,9 @@ def distill_step(
             parts |= distillation_terms(head, aim, *counted, weights)
             if weights.drop:
                 student_z, teacher_z = (of_references, head.z), (undamaged, aim.z)
-                parts["drop"] = drop_term(student_z, teacher_z, *counted)
+                parts["drop"] = drop_term(
+                    student_z, teacher_z, *counted, weights.drop_share
+                )
         total = _weighted_sum(parts, weights)
         return total, (parts, batch_stats)
 

@@ -4,6 +4,7 @@ Each function returns scalars by the name of their weight in the configuration. 
 of weight 0 is not computed.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -77,20 +78,23 @@ def drop_term(
     teacher: tuple[Float[Array, " P"], Float[Array, " P"]],
     row_weights: Float[Array, " P"],
     mask: Bool[Array, " P"],
+    share: float,
 ) -> Float[Array, ""]:
-    """How far the two networks are apart about what damage costs.
+    """How much less damage costs by the student than a share of what the teacher says.
 
     A photograph and a generated picture, or two standardised scales, differ by an
-    offset that the teacher of pairs knows nothing of. It cancels here.
+    offset that the teacher of pairs knows nothing of. It cancels here. A hinge, as in
+    ranking: what the student holds damage for beyond that is for people to say.
 
     Args:
       student: z of the references, and of the distorted pictures.
       teacher: z of the references held against themselves, and of the pairs.
       row_weights: weight of each pair.
       mask: pairs that count.
+      share: of the teacher's fall, in z units of both, that the student's is to reach.
     """
     fall, aim = (reference - distorted for reference, distorted in (student, teacher))
-    values = losses.smooth_l1(fall, aim)
+    values = jax.nn.relu(share * aim - fall)
     return losses.masked_mean(values * row_weights, mask.astype(jnp.float32))
 
 

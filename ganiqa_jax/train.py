@@ -132,7 +132,14 @@ def distill(
     )
     if config.student.trunk_weights is not None and config.student.semantic:
         variables = _start_from_trunk(
-            config, workdir, sources, pseudo, network, variables, resume, progress
+            config,
+            workdir,
+            _mixture(config, sources, pseudo),
+            network,
+            variables,
+            teacher,
+            resume,
+            progress,
         )
     adapters = FeatureAdapters(
         width=teacher.card.config.width if teacher else config.student.width
@@ -212,23 +219,28 @@ def _load_pretrained(variables: dict, path: str | None, backbone: str) -> dict:
 def _start_from_trunk(
     config: DistillConfig,
     workdir: Path,
-    sources: Sequence[Source],
-    pseudo: Mapping[str, PseudoLabels],
+    mixture: Mixture,
     network: Student,
     variables: dict[str, Params],
+    teacher: release.LoadedModel | None,
     resume: bool,
     progress: bool,
 ) -> dict[str, Params]:
     """The student with its head fitted, or what an earlier start of the run noted."""
     if resume and checkpoint.verified_steps(workdir):  # parameters are restored later
         return {**variables, **checkpoint.load_frozen(workdir)}
-    mixture = _mixture(config, sources, pseudo)
-    public = [source.config.dataset for source in sources].index(config.data.scale)
+    public = [source.dataset for source in config.data.sources].index(config.data.scale)
     labelled = [n for n, source in enumerate(mixture.sources) if source.labelled]
     # Where nobody scored anything, the teacher's word is what there is to fit to.
     number = public if public in labelled or not labelled else labelled[0]
     return probe.start_from_trunk(
-        network, variables, probe.alone(mixture, number), config, progress=progress
+        network,
+        variables,
+        probe.alone(mixture, number),
+        config,
+        pairs=probe.damaged(mixture, number),
+        teacher=teacher,
+        progress=progress,
     )
 
 

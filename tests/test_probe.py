@@ -14,6 +14,7 @@ from ganiqa_jax import probe
 from ganiqa_jax.config import (
     DataConfig,
     DistillConfig,
+    DistillWeights,
     JndConfig,
     ProbeConfig,
     SourceConfig,
@@ -23,6 +24,8 @@ from ganiqa_jax.data.mixture import Mixture, SourceData
 from ganiqa_jax.data.pipeline import batches
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.models import Student
+from ganiqa_jax.release import LoadedModel
+from ganiqa_jax.types import NetworkOutput
 
 STUDENT = StudentConfig(
     trunk="mobilenet_v1",
@@ -138,3 +141,72 @@ def test_no_steps_fit_nothing(variables, pictures):
     assert started["params"] is variables["params"]
     mean = started["frozen"]["semantic"]["norm"]["mean"]
     assert np.abs(mean - variables["frozen"]["semantic"]["norm"]["mean"]).max() > 0.01
+
+
+class Strict:
+    """A teacher that gives 1 to a window as it is and 0 to any other."""
+
+    def apply(self, variables, reference, distorted, *, train):
+        same = jnp.all(reference == distorted, axis=(1, 2, 3))
+        return NetworkOutput(z=same.astype(jnp.float32), logits=None, features={})
+
+
+def test_pairs_are_made_of_the_photographs_and_of_the_scored_pictures(pictures):
+    (scored,) = pictures.sources
+    photographs = dataclasses.replace(
+        scored,
+        records=tuple(
+            dataclasses.replace(record, reference=record.distorted, mos=None)
+            for record in scored.records[:3]
+        ),
+        role="unlabelled_pairs",
+        kinds=("gaussian_noise",),
+    )
+    mixture = Mixture((scored, photographs), crop=32, seed=0)
+    assert probe.damaged(dataclasses.replace(mixture, sources=(scored,)), 0) == []
+    made = probe.damaged(mixture, 0)
+    assert [len(one.sources[0].records) for one in made] == [3, 24]
+    for one in made:
+        (batch,) = batches(one, steps=1)
+        assert batch.reference.shape == batch.distorted.shape
+        assert np.abs(batch.reference - batch.distorted).max() > 0.01
+
+
+def test_a_fit_with_pairs_learns_what_damage_costs(variables, pictures, started):
+    (scored,) = pictures.sources
+    noisy = dataclasses.replace(
+        scored,
+        records=tuple(
+            dataclasses.replace(record, reference=record.distorted)
+            for record in scored.records
+        ),
+        role="unlabelled_pairs",
+        kinds=("gaussian_noise",),
+    )
+    pairs = [dataclasses.replace(pictures, sources=(noisy,))]
+    config = dataclasses.replace(
+        CONFIG,
+        weights=DistillWeights(drop=3.0, drop_share=0.5),
+        probe=dataclasses.replace(CONFIG.probe, pairs=64),
+    )
+    teacher = LoadedModel(network=Strict(), variables={}, card=None)
+    taught = probe.start_from_trunk(
+        Student(STUDENT),
+        variables,
+        pictures,
+        config,
+        pairs=pairs,
+        teacher=teacher,
+        progress=False,
+    )
+
+    def costly(variables) -> float:
+        """Share of new pairs whose damage costs a quarter of what the teacher says."""
+        (batch,) = batches(dataclasses.replace(pairs[0], seed=1), steps=1)
+        of_reference = apply(variables, batch.reference).z
+        return np.mean(of_reference - apply(variables, batch.distorted).z > 0.25)
+
+    assert costly(started) < 0.5
+    assert costly(taught) > 0.8
+    after, z = outputs(taught, pictures)
+    assert spearmanr(after.z, z).statistic > 0.9  # and people's scores still count

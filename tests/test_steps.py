@@ -160,15 +160,23 @@ def test_distillation_terms_are_zero_where_student_equals_teacher(key):
         assert parts[name] > 1e-2, name
 
 
-def test_drop_compares_what_damage_costs_and_no_offset():
+def test_drop_asks_for_a_share_of_what_damage_costs_and_for_no_offset():
     teacher = jnp.array([2.0, 1.0]), jnp.array([0.5, 1.0])
-    student = tuple(z - 3.0 for z in teacher)
     ones, mask = jnp.ones(2), jnp.ones(2, bool)
-    np.testing.assert_allclose(drop_term(student, teacher, ones, mask), 0, atol=1e-6)
+
+    def term(student, weights=ones, mask=mask):
+        return drop_term(student, teacher, weights, mask, share=0.5)
+
+    agrees = tuple(z - 3.0 for z in teacher)
+    assert term(agrees) == 0
+    strict = jnp.array([9.0, 0.0]), jnp.array([0.0, 0.0])  # damage costs it more
+    assert term(strict) == 0
     blind = jnp.zeros(2), jnp.zeros(2)  # no damage costs it anything
-    np.testing.assert_allclose(drop_term(blind, teacher, ones, mask), 1.25 / 2)
-    first = drop_term(blind, teacher, jnp.array([0.5, 1.0]), jnp.array([True, False]))
-    np.testing.assert_allclose(first, 1.25 / 2)
+    np.testing.assert_allclose(term(blind), 0.75 / 2)
+    first = term(blind, jnp.array([0.5, 1.0]), jnp.array([True, False]))
+    np.testing.assert_allclose(first, 0.75 / 2)
+    pleased = jnp.zeros(2), jnp.array([0.0, 0.25])  # by what the teacher does not mind
+    np.testing.assert_allclose(term(pleased), (0.75 + 0.25) / 2)
 
 
 def test_no_gradient_reaches_the_teacher():
