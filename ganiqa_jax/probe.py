@@ -64,14 +64,12 @@ class SeenPairs(NamedTuple):
     Attributes:
       undamaged: moments of the windows.
       damaged: moments of the same windows, damaged.
-      undamaged_z: what the teacher gives a window held against itself.
-      damaged_z: what it gives the pair.
+      fall: of the teacher's z, from a window held against itself to the pair.
     """
 
     undamaged: Float[np.ndarray, "N M"]
     damaged: Float[np.ndarray, "N M"]
-    undamaged_z: Float[np.ndarray, " N"]
-    damaged_z: Float[np.ndarray, " N"]
+    fall: Float[np.ndarray, " N"]
 
 
 def alone(mixture: Mixture, number: int) -> Mixture:
@@ -198,29 +196,41 @@ def see_pairs(
     *,
     progress: bool,
 ) -> SeenPairs:
-    """Runs trunk and teacher over so many damaged windows of each mixture."""
+    """Runs trunk and teacher over so many damaged windows of each mixture.
+
+    The teacher compares the middle of a window, of its own crop's size, and what it
+    gives to no damage is the mean of a few: it hardly depends on the window.
+    """
     from ganiqa_jax.data.pipeline import batches
 
     @jax.jit
-    def look(
-        variables: Any, teacher_variables: Any, clean: Array, worse: Array
-    ) -> tuple[Array, Array]:
-        both = jnp.concatenate([clean, worse])
-        output = cast(NetworkOutput, network.apply(variables, both))
-        twice = jnp.concatenate([clean, clean])
-        said = teacher.network.apply(teacher_variables, twice, both, train=False)
-        return output.features["moments"], cast(NetworkOutput, said).z
+    def moments(variables: Any, clean: Array, worse: Array) -> tuple[Array, Array]:
+        output = network.apply(variables, jnp.concatenate([clean, worse]))
+        found = cast(NetworkOutput, output).features["moments"]
+        return found[: len(clean)], found[len(clean) :]
+
+    @jax.jit
+    def judge(variables: Any, clean: Array, worse: Array) -> Array:
+        side = clean.shape[1]
+        start = max(0, side - teacher.card.preprocessing.crop) // 2
+        middle = slice(start, side - start)
+        pair = (pictures[:, middle, middle] for pictures in (clean, worse))
+        output = teacher.network.apply(variables, *pair, train=False)
+        return cast(NetworkOutput, output).z
 
     steps = -(-number // PAIR_ROWS)
-    found: list[SeenPairs] = []
     total = steps * len(pairs)
     read = (batch for mixture in pairs for batch in batches(mixture, steps=steps))
+    found: list[SeenPairs] = []
+    undamaged = 0.0
     for batch in track(read, total, "trunk and teacher over damage", progress):
-        values = look(variables, teacher.variables, batch.reference, batch.distorted)
-        moments, z = (np.asarray(value) for value in values)
-        rows = len(batch.reference)
-        found.append(SeenPairs(moments[:rows], moments[rows:], z[:rows], z[rows:]))
-    return SeenPairs(*(np.concatenate(part) for part in zip(*found, strict=True)))
+        shown = batch.reference, batch.distorted
+        if not found:
+            undamaged = judge(teacher.variables, shown[0], shown[0]).mean()
+        fall = undamaged - judge(teacher.variables, *shown)
+        rows = *moments(variables, *shown), fall
+        found.append(SeenPairs(*map(np.asarray, rows)))
+    return SeenPairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def fit(
@@ -276,14 +286,14 @@ def fit(
 
     def drop(parts: Params, pairs: SeenPairs, weights: DistillWeights, key: Array):
         rows_key, drop_key = jax.random.split(key)
-        rows = jax.random.randint(rows_key, (PAIR_BATCH,), 0, len(pairs.damaged_z))
+        rows = jax.random.randint(rows_key, (PAIR_BATCH,), 0, len(pairs.fall))
         chosen = jax.tree.map(lambda array: jnp.asarray(array)[rows], pairs)
         # One key for both: the same units are dropped in a window and its damage.
         student = (
             predict(parts, chosen.undamaged, drop_key),
             predict(parts, chosen.damaged, drop_key),
         )
-        aim = chosen.undamaged_z, chosen.damaged_z
+        aim = chosen.fall, jnp.zeros(PAIR_BATCH)
         equal, every = jnp.ones(PAIR_BATCH), jnp.ones(PAIR_BATCH, bool)
         return drop_term(student, aim, equal, every, weights.drop_share)
 

@@ -1,6 +1,7 @@
 """The start of a student on a pretrained trunk."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from ganiqa_jax.config import (
     DistillConfig,
     DistillWeights,
     JndConfig,
+    Preprocessing,
     ProbeConfig,
     SourceConfig,
     StudentConfig,
@@ -189,7 +191,8 @@ def test_a_fit_with_pairs_learns_what_damage_costs(variables, pictures, started)
         weights=DistillWeights(drop=3.0, drop_share=0.5),
         probe=dataclasses.replace(CONFIG.probe, pairs=64),
     )
-    teacher = LoadedModel(network=Strict(), variables={}, card=None)
+    card = SimpleNamespace(preprocessing=Preprocessing(crop=24))
+    teacher = LoadedModel(network=Strict(), variables={}, card=card)
     taught = probe.start_from_trunk(
         Student(STUDENT),
         variables,
