@@ -89,11 +89,11 @@ def damaged(mixture: Mixture, number: int) -> list[Mixture]:
     quality is not the best, but damage makes it worse. None if no source makes pairs.
     """
     making = [source for source in mixture.sources if source.kinds]
-    if making:
-        source = mixture.sources[number]
-        records = pristine_of(source.records)
+    scored = mixture.sources[number]
+    if making and not scored.kinds:
+        records = pristine_of(scored.records)
         making.append(
-            dataclasses.replace(source, records=records, kinds=making[0].kinds)
+            dataclasses.replace(scored, records=records, kinds=making[0].kinds)
         )
     return [
         dataclasses.replace(

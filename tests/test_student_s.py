@@ -12,6 +12,7 @@ import ganiqa_jax as gq
 from ganiqa_jax import cli
 from ganiqa_jax.card import WEIGHTS
 from ganiqa_jax.data.catalog import FACTS
+from ganiqa_jax.data.distortions import distort
 from ganiqa_jax.released import find_model
 
 
@@ -37,11 +38,23 @@ def noisy(image, deviation):
     return Image.fromarray(pixels.astype(np.uint8))
 
 
+def made(kind):
+    """One of our own kinds of damage, by level."""
+
+    def damage(image, level):
+        random = np.random.default_rng(0)
+        return Image.fromarray(distort(np.asarray(image), kind, level, random))
+
+    return damage
+
+
 DAMAGE = {
     "blur": (lambda image, by: image.filter(ImageFilter.GaussianBlur(by)), (2, 5)),
     "noise": (noisy, (12, 40)),
     "jpeg": (jpeg, (20, 4)),
     "down-scaling": (smaller_and_back, (3, 7)),
+    "checkerboard": (made("checkerboard"), (2, 5)),
+    "smearing": (made("texture_smear"), (2, 5)),
 }
 
 
