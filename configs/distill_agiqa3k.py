@@ -9,7 +9,7 @@ Control:  ganiqa distill configs/distill_agiqa3k.py --workdir runs/control \\
 student-s: the same with --data.fractions 1 0 0, which keeps nothing back.
 Needs:    runs/teacher_s from configs/teacher_s.py, and $GANIQA_DATA (default: data)
           with agiqa3k/, photographs/ and weights/.
-Measured: see docs/experiments.md.
+Measured: 8.5 minutes on 2 CPU cores; correlations in the README.
 """
 
 import os

@@ -4,8 +4,8 @@ Run:      ganiqa train configs/teacher_sr4kiqa.py --workdir runs/teacher
 Fold N:   the same with --data.sources.0.split kfold-5/N
 Needs:    $GANIQA_DATA (default: data) with sr4kiqa/, weights/ and photographs/, which
           configs/teacher_s.py tells how to fill.
-Measured: 2 CPU cores (shared with other work), 18.5 minutes; see the README for the
-          correlations on the test contents.
+Measured: 6 minutes on 2 CPU cores; SRCC 0.924 on five folds (see the README for the
+          intervals).
 """
 
 import os
