@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from ganiqa_jax import losses
 from ganiqa_jax.config import DistillConfig, DistillWeights
-from ganiqa_jax.data.mixture import Mixture
+from ganiqa_jax.data.mixture import Mixture, SourceData
 from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
@@ -76,10 +76,7 @@ def alone(mixture: Mixture, number: int) -> Mixture:
     """One source of a mixture by itself; of labelled pairs only the pictures."""
     source = mixture.sources[number]
     role = "pictures" if source.labelled else source.role
-    source = dataclasses.replace(source, role=role, rows=ROWS, weight=0.0)
-    return dataclasses.replace(
-        mixture, sources=(source,), shared_pair_rows=0, shared_picture_rows=0
-    )
+    return _only(mixture, dataclasses.replace(source, role=role, rows=ROWS))
 
 
 def damaged(mixture: Mixture, number: int) -> list[Mixture]:
@@ -96,18 +93,21 @@ def damaged(mixture: Mixture, number: int) -> list[Mixture]:
             dataclasses.replace(scored, records=records, kinds=making[0].kinds)
         )
     return [
-        dataclasses.replace(
+        _only(
             mixture,
-            sources=(
-                dataclasses.replace(
-                    source, role="unlabelled_pairs", rows=PAIR_ROWS, weight=0.0
-                ),
-            ),
-            shared_pair_rows=0,
-            shared_picture_rows=0,
+            dataclasses.replace(source, role="unlabelled_pairs", rows=PAIR_ROWS),
         )
         for source in making
     ]
+
+
+def _only(mixture: Mixture, source: SourceData) -> Mixture:
+    return dataclasses.replace(
+        mixture,
+        sources=(dataclasses.replace(source, weight=0.0),),
+        shared_pair_rows=0,
+        shared_picture_rows=0,
+    )
 
 
 def start_from_trunk(
