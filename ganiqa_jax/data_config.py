@@ -78,9 +78,10 @@ class DataConfig:
       split_seed: seed of that split.
       quarter_turns: also turn crops by multiples of 90 degrees.
       cache: where decoded pictures are kept: `memory` of each process, `disk` for
-        many processes and runs, or `off`, where memory does not grow with the data.
+        many processes and runs, with what a pretrained trunk says of them, or `off`,
+        where memory does not grow with the data.
       cache_dir: folder of `disk`.
-      cache_gib: most that is kept, in GiB.
+      cache_gib: most that pictures may take, in GiB.
       shared_pair_rows: rows of every batch that the sources of pairs with a weight
         share.
       shared_picture_rows: the same for sources without references.

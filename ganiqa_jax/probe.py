@@ -13,101 +13,30 @@ the scored pictures, damaged, whose fall in score may not be much less than the
 teacher's. Scores alone leave a head that some kinds of damage please.
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ganiqa_jax import losses
 from ganiqa_jax.config import DistillConfig, DistillWeights
-from ganiqa_jax.data.mixture import Mixture, SourceData
-from ganiqa_jax.data.online import pristine_of
+from ganiqa_jax.data.mixture import Mixture
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
-from ganiqa_jax.progress import track
+from ganiqa_jax.moments import Seen, SeenPairs, see, see_pairs
 from ganiqa_jax.release import LoadedModel
 from ganiqa_jax.terms import drop_term
-from ganiqa_jax.types import NetworkOutput, Params
+from ganiqa_jax.types import Params
 
 BRANCH, HEAD = "semantic", "head"
-ROWS = 32
-"""Crops that the trunk sees at a time."""
-PAIR_ROWS = 16
-"""Pairs that trunk and teacher see at a time."""
 BATCH = 256
 """Crops of a step of the fit."""
 PAIR_BATCH = 64
 """Pairs of a step of the fit."""
-
-
-class Seen(NamedTuple):
-    """What the trunk says of N crops, and what people say of their pictures.
-
-    Attributes:
-      moments: of every channel, as `models.quality.moments_of` gives them.
-      z: standardised opinion scores.
-    """
-
-    moments: Float[np.ndarray, "N M"]
-    z: Float[np.ndarray, " N"]
-
-
-class SeenPairs(NamedTuple):
-    """What the trunk says of N damaged windows, and what the teacher does.
-
-    Attributes:
-      undamaged: moments of the windows.
-      damaged: moments of the same windows, damaged.
-      fall: of the teacher's z, from a window held against itself to the pair.
-    """
-
-    undamaged: Float[np.ndarray, "N M"]
-    damaged: Float[np.ndarray, "N M"]
-    fall: Float[np.ndarray, " N"]
-
-
-def alone(mixture: Mixture, number: int) -> Mixture:
-    """One source of a mixture by itself; of labelled pairs only the pictures."""
-    source = mixture.sources[number]
-    role = "pictures" if source.labelled else source.role
-    return _only(mixture, dataclasses.replace(source, role=role, rows=ROWS))
-
-
-def damaged(mixture: Mixture, number: int) -> list[Mixture]:
-    """The sources of pairs that are made as they are read, each by itself.
-
-    Beside them the pictures of source `number`, damaged in the same kinds: their
-    quality is not the best, but damage makes it worse. None if no source makes pairs.
-    """
-    making = [source for source in mixture.sources if source.kinds]
-    scored = mixture.sources[number]
-    if making and not scored.kinds:
-        records = pristine_of(scored.records)
-        making.append(
-            dataclasses.replace(scored, records=records, kinds=making[0].kinds)
-        )
-    return [
-        _only(
-            mixture,
-            dataclasses.replace(source, role="unlabelled_pairs", rows=PAIR_ROWS),
-        )
-        for source in making
-    ]
-
-
-def _only(mixture: Mixture, source: SourceData) -> Mixture:
-    return dataclasses.replace(
-        mixture,
-        sources=(dataclasses.replace(source, weight=0.0),),
-        shared_pair_rows=0,
-        shared_picture_rows=0,
-    )
 
 
 def start_from_trunk(
@@ -125,9 +54,9 @@ def start_from_trunk(
     Args:
       network: with a pretrained trunk and the semantic branch.
       variables: its variables, pretrained arrays in place.
-      pictures: what the head is fitted to, by `alone`.
+      pictures: what the head is fitted to, by `moments.alone`.
       config: `probe`, the seed and of the weights those of the drop are used.
-      pairs: what damage is learned from, by `damaged`.
+      pairs: what damage is learned from, by `moments.damaged`.
       teacher: says what it costs; without one there is no need for pairs.
       progress: a bar on standard error.
 
@@ -155,82 +84,6 @@ def start_from_trunk(
     parts = {name: variables["params"][name] for name in (BRANCH, HEAD)}
     fitted = fit(parts, frozen[BRANCH], seen, seen_pairs, config)
     return {**started, "params": {**variables["params"], **fitted}}
-
-
-def see(
-    network: Student,
-    variables: dict[str, Params],
-    pictures: Mixture,
-    crops: int,
-    *,
-    progress: bool,
-) -> Seen:
-    """Runs the trunk over so many random crops of each picture of one source."""
-    from ganiqa_jax.data.pipeline import batches
-
-    total = crops * len(pictures.sources[0].records)
-    steps = -(-total // pictures.batch_size)
-
-    @jax.jit
-    def moments(variables: Any, pictures: Float[Array, "B H W 3"]) -> Array:
-        # What the moments do not depend on is not computed.
-        output = cast(NetworkOutput, network.apply(variables, pictures))
-        return output.features["moments"]
-
-    rows = [
-        (np.asarray(moments(variables, batch.distorted)), np.asarray(batch.mos))
-        for batch in track(
-            batches(pictures, steps=steps), steps, "trunk over pictures", progress
-        )
-    ]
-    found = [np.concatenate(part)[:total] for part in zip(*rows, strict=True)]
-    return Seen(*found)
-
-
-def see_pairs(
-    network: Student,
-    variables: dict[str, Params],
-    teacher: LoadedModel,
-    pairs: Sequence[Mixture],
-    number: int,
-    *,
-    progress: bool,
-) -> SeenPairs:
-    """Runs trunk and teacher over so many damaged windows of each mixture.
-
-    The teacher compares the middle of a window, of its own crop's size, and what it
-    gives to no damage is the mean of a few: it hardly depends on the window.
-    """
-    from ganiqa_jax.data.pipeline import batches
-
-    @jax.jit
-    def moments(variables: Any, clean: Array, worse: Array) -> tuple[Array, Array]:
-        output = network.apply(variables, jnp.concatenate([clean, worse]))
-        found = cast(NetworkOutput, output).features["moments"]
-        return found[: len(clean)], found[len(clean) :]
-
-    @jax.jit
-    def judge(variables: Any, clean: Array, worse: Array) -> Array:
-        side = clean.shape[1]
-        start = max(0, side - teacher.card.preprocessing.crop) // 2
-        middle = slice(start, side - start)
-        pair = (pictures[:, middle, middle] for pictures in (clean, worse))
-        output = teacher.network.apply(variables, *pair, train=False)
-        return cast(NetworkOutput, output).z
-
-    steps = -(-number // PAIR_ROWS)
-    total = steps * len(pairs)
-    read = (batch for mixture in pairs for batch in batches(mixture, steps=steps))
-    found: list[SeenPairs] = []
-    undamaged = 0.0
-    for batch in track(read, total, "trunk and teacher over damage", progress):
-        shown = batch.reference, batch.distorted
-        if not found:
-            undamaged = judge(teacher.variables, shown[0], shown[0]).mean()
-        fall = undamaged - judge(teacher.variables, *shown)
-        rows = *moments(variables, *shown), fall
-        found.append(SeenPairs(*map(np.asarray, rows)))
-    return SeenPairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def fit(

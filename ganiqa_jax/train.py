@@ -19,6 +19,7 @@ from ganiqa_jax import (
     checkpoint,
     convert,
     mesh,
+    moments,
     optim,
     probe,
     processes,
@@ -236,9 +237,9 @@ def _start_from_trunk(
     return probe.start_from_trunk(
         network,
         variables,
-        probe.alone(mixture, number),
+        moments.alone(mixture, number),
         config,
-        pairs=probe.damaged(mixture, number),
+        pairs=moments.damaged(mixture, number),
         teacher=teacher,
         progress=progress,
     )

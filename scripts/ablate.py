@@ -27,6 +27,8 @@ from ganiqa_jax import metrics
 from ganiqa_jax.config import DistillConfig, NoiseConfig, SourceConfig
 from ganiqa_jax.config_json import config_hash
 
+CACHE = "cache"
+"""Folder below `out` of what variants share; may be deleted when all are done."""
 DRAWS = 1000
 
 
@@ -176,8 +178,12 @@ def on_split(config: DistillConfig, split: str, seed: int) -> DistillConfig:
     return change(config, data__sources=sources, seed=seed)
 
 
-def run(config: DistillConfig, folder: Path) -> None:
-    """Trains one variant on one fold and scores the pictures of its test part."""
+def run(config: DistillConfig, folder: Path, cache: Path) -> None:
+    """Trains one variant on one fold and scores the pictures of its test part.
+
+    Variants that see the same pictures through the same trunk share what is in the
+    cache, which changes no result.
+    """
     import jax
 
     from ganiqa_jax.evaluate import evaluate
@@ -189,7 +195,8 @@ def run(config: DistillConfig, folder: Path) -> None:
         raise SystemExit(f"{folder} is of another configuration; give another --out.")
     work = folder / "run"
     shutil.rmtree(work, ignore_errors=True)
-    distill(config, work, command="scripts/ablate.py")
+    cached = change(config, data__cache_dir=str(cache), data__cache="disk")
+    distill(cached, work, command="scripts/ablate.py")
     public = scored_source(config)
     evaluate(work, public.dataset, Path(public.root), out=folder, bootstrap=0)
     (folder / "config.txt").write_text(config_hash(config))
@@ -274,10 +281,13 @@ def place(options: Options, name: str, seed: int, split: str) -> Path:
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    from ganiqa_jax.data import protocols
     from ganiqa_jax.mesh import set_cpu_flags
 
     set_cpu_flags("train")
+    from ganiqa_jax.compile_cache import use_compile_cache
+    from ganiqa_jax.data import protocols
+
+    use_compile_cache()
     base = load_config(options.config)
     base = base if options.full else smaller(base)
     parsed = [protocols.parse(name) for name in options.protocols]
@@ -290,7 +300,8 @@ def main() -> None:
             for split in splits:
                 folder = place(options, name, seed, split)
                 folder.mkdir(parents=True, exist_ok=True)
-                run(on_split(VARIANTS[name][1](base), split, seed), folder)
+                config = on_split(VARIANTS[name][1](base), split, seed)
+                run(config, folder, options.out / CACHE)
                 done = json.loads((folder / "metrics.json").read_text())
                 print(name, seed, split, done["estimates"]["srcc"][0], flush=True)
     table(options, splits)

@@ -99,6 +99,7 @@ ROWS = {
     3: ("data.pipeline", "data.tfds_builder", "data.tfds_picture"),
     4: (
         "pseudo",
+        "moments",
         "probe",
         "loop",
         "train",

@@ -144,6 +144,18 @@ def test_scoring_a_file_loads_no_jax(exported, tmp_path):
     assert loaded == "[]"
 
 
+def test_arithmetic_of_the_process_stays_as_it_was(exported):
+    """Libraries may switch a thread to rounding the smallest numbers to zero."""
+    code = (
+        "import sys, numpy as np\nfrom ganiqa_jax import create_scorer\n"
+        "scorer = create_scorer(sys.argv[1], backend='onnx')\n"
+        "scorer.score_batch(np.zeros((1, 40, 40, 3), np.uint8))\n"
+        "sys.exit(int(np.float32(1e-40) * np.float32(0.5) == 0))"
+    )
+    command = [sys.executable, "-c", code, str(exported["student"])]
+    subprocess.run(command, cwd=Path(__file__).parents[1], timeout=60, check=True)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A folder whose card is that of the fake student, and a home of its own."""

@@ -1,6 +1,7 @@
 """The start of a student on a pretrained trunk."""
 
 import dataclasses
+import os
 from types import SimpleNamespace
 
 import jax
@@ -11,7 +12,7 @@ from PIL import Image
 from random_weights import random_weights
 from scipy.stats import spearmanr
 
-from ganiqa_jax import probe
+from ganiqa_jax import moments, probe
 from ganiqa_jax.config import (
     DataConfig,
     DistillConfig,
@@ -23,6 +24,7 @@ from ganiqa_jax.config import (
     StudentConfig,
 )
 from ganiqa_jax.data.mixture import Mixture, SourceData
+from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.data.pipeline import batches
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.models import Student
@@ -53,11 +55,15 @@ CONFIG = DistillConfig(
 )
 
 
+def weights(student: StudentConfig):
+    picture = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(Student(student).init, jax.random.key(0), picture)
+    return random_weights(shapes)
+
+
 @pytest.fixture(scope="module")
 def variables():
-    picture = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    shapes = jax.eval_shape(Student(STUDENT).init, jax.random.key(0), picture)
-    return random_weights(shapes)
+    return weights(STUDENT)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +77,7 @@ def pictures(tmp_path_factory) -> Mixture:
         Image.fromarray(pixels.astype(np.uint8)).save(path)
         records.append(Record(path.name, path, None, n / 23, path.stem))
     source = SourceData(tuple(records), "pictures", 4, mean=0.5, std=0.3)
-    return probe.alone(Mixture((source,), crop=32, seed=0), 0)
+    return moments.alone(Mixture((source,), crop=32, seed=0), 0)
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +97,72 @@ def outputs(variables, pictures: Mixture):
 
 def test_moments_are_standardised_over_the_training_pictures(started, pictures):
     network = Student(STUDENT)
-    seen = probe.see(network, started, pictures, 2, progress=False)
+    seen = moments.see(network, started, pictures, 2, progress=False)
     assert seen.moments.shape == (48, 2 * (96 + 192 + 3 * 384 + 768))
     norm = jax.tree.map(np.asarray, started["frozen"]["semantic"]["norm"])
     flat = (seen.moments - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
     np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-2)
     spread = flat.std(axis=0)[seen.moments.std(axis=0) > 0.1]
     np.testing.assert_allclose(spread, 1, atol=1e-2)
+
+
+def test_what_the_trunk_says_is_kept_for_runs_with_the_same_trunk(
+    variables, pictures, tmp_path, monkeypatch
+):
+    kept = dataclasses.replace(pictures, cache="disk", cache_dir=tmp_path)
+
+    def looks(variables=variables, student=STUDENT, crops=1, mixture=kept):
+        """What is seen, and whether pictures were opened for it."""
+        if student is not STUDENT:
+            others = weights(student)
+            variables = {
+                part: {
+                    name: variables[part][name] if name == "trunk" else array
+                    for name, array in arrays.items()
+                }
+                for part, arrays in others.items()
+            }
+        opened = []
+
+        def spy(*args, **kwargs):
+            opened.append(True)
+            return batches(*args, **kwargs)
+
+        monkeypatch.setattr("ganiqa_jax.data.pipeline.batches", spy)
+        network = Student(student)
+        found = moments.see(network, variables, mixture, crops, progress=False)
+        return found, bool(opened)
+
+    uncached, _ = looks(mixture=pictures)
+    first, opened = looks()
+    assert opened
+    again, opened = looks()
+    assert not opened
+    for one in (first, again):
+        np.testing.assert_array_equal(one.moments, uncached.moments)
+        np.testing.assert_array_equal(one.z, uncached.z)
+
+    # What comes after the trunk makes no difference; all else does.
+    plain = dataclasses.replace(STUDENT, attention="mhsa", width=16)
+    assert not looks(student=plain)[1]
+    single = dataclasses.replace(STUDENT, taps="single")
+    assert looks(student=single)[1]
+    assert looks(crops=2)[1]
+    assert looks(mixture=dataclasses.replace(kept, seed=1))[1]
+    trunk = jax.tree.map(lambda leaf: leaf * 1.01, variables["params"]["trunk"])
+    params = {**variables["params"], "trunk": trunk}
+    assert looks({**variables, "params": params})[1]
+    file = kept.sources[0].records[0].distorted
+    os.utime(file, (0, 0))
+    changed, opened = looks()
+    assert opened
+
+    # A damaged file is made again.
+    for path in tmp_path.glob("moments-*.npz"):
+        path.write_bytes(path.read_bytes()[:1000])
+    mended, opened = looks()
+    assert opened
+    np.testing.assert_array_equal(mended.moments, changed.moments)
 
 
 def test_the_whole_network_starts_from_the_fit(variables, started, pictures):
@@ -157,16 +222,13 @@ def test_pairs_are_made_of_the_photographs_and_of_the_scored_pictures(pictures):
     (scored,) = pictures.sources
     photographs = dataclasses.replace(
         scored,
-        records=tuple(
-            dataclasses.replace(record, reference=record.distorted, mos=None)
-            for record in scored.records[:3]
-        ),
+        records=tuple(pristine_of(scored.records[:3])),
         role="unlabelled_pairs",
         kinds=("gaussian_noise",),
     )
     mixture = Mixture((scored, photographs), crop=32, seed=0)
-    assert probe.damaged(dataclasses.replace(mixture, sources=(scored,)), 0) == []
-    made = probe.damaged(mixture, 0)
+    assert moments.damaged(dataclasses.replace(mixture, sources=(scored,)), 0) == []
+    made = moments.damaged(mixture, 0)
     assert [len(one.sources[0].records) for one in made] == [3, 24]
     for one in made:
         (batch,) = batches(one, steps=1)
@@ -178,10 +240,7 @@ def test_a_fit_with_pairs_learns_what_damage_costs(variables, pictures, started)
     (scored,) = pictures.sources
     noisy = dataclasses.replace(
         scored,
-        records=tuple(
-            dataclasses.replace(record, reference=record.distorted)
-            for record in scored.records
-        ),
+        records=tuple(pristine_of(scored.records)),
         role="unlabelled_pairs",
         kinds=("gaussian_noise",),
     )

@@ -139,8 +139,6 @@ def open_session(data: bytes | str) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # A denormal costs hundreds of cycles and no score depends on one.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return onnxruntime.InferenceSession(
         data, options, providers=["CPUExecutionProvider"]
     )

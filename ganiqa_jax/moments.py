@@ -1,0 +1,258 @@
+"""What a pretrained trunk says of pictures, and it and a teacher of damage to them.
+
+The trunk is run once over a few crops of each picture. With the cache `disk` the result
+is kept beside the decoded pictures: runs that differ in what comes after the trunk
+find it there.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from ganiqa_jax import release
+from ganiqa_jax.config import StudentConfig
+from ganiqa_jax.data.mixture import Mixture, SourceData
+from ganiqa_jax.data.online import pristine_of
+from ganiqa_jax.data.records import Record
+from ganiqa_jax.models import Student
+from ganiqa_jax.progress import track
+from ganiqa_jax.types import NetworkOutput, Params
+
+logger = logging.getLogger("ganiqa_jax")
+
+ROWS = 32
+"""Crops that the trunk sees at a time."""
+PAIR_ROWS = 16
+"""Pairs that trunk and teacher see at a time."""
+
+
+class Seen(NamedTuple):
+    """What the trunk says of N crops, and what people say of their pictures.
+
+    Attributes:
+      moments: of every channel, as `models.quality.moments_of` gives them.
+      z: standardised opinion scores.
+    """
+
+    moments: Float[np.ndarray, "N M"]
+    z: Float[np.ndarray, " N"]
+
+
+class SeenPairs(NamedTuple):
+    """What the trunk says of N damaged windows, and what the teacher does.
+
+    Attributes:
+      undamaged: moments of the windows.
+      damaged: moments of the same windows, damaged.
+      fall: of the teacher's z, from a window held against itself to the pair.
+    """
+
+    undamaged: Float[np.ndarray, "N M"]
+    damaged: Float[np.ndarray, "N M"]
+    fall: Float[np.ndarray, " N"]
+
+
+Found = TypeVar("Found", Seen, SeenPairs)
+
+
+def alone(mixture: Mixture, number: int) -> Mixture:
+    """One source of a mixture by itself; of labelled pairs only the pictures."""
+    source = mixture.sources[number]
+    role = "pictures" if source.labelled else source.role
+    return _only(mixture, dataclasses.replace(source, role=role, rows=ROWS))
+
+
+def damaged(mixture: Mixture, number: int) -> list[Mixture]:
+    """The sources of pairs that are made as they are read, each by itself.
+
+    Beside them the pictures of source `number`, damaged in the same kinds: their
+    quality is not the best, but damage makes it worse. None if no source makes pairs.
+    """
+    making = [source for source in mixture.sources if source.kinds]
+    scored = mixture.sources[number]
+    if making and not scored.kinds:
+        records = pristine_of(scored.records)
+        making.append(
+            dataclasses.replace(scored, records=records, kinds=making[0].kinds)
+        )
+    return [
+        _only(
+            mixture,
+            dataclasses.replace(source, role="unlabelled_pairs", rows=PAIR_ROWS),
+        )
+        for source in making
+    ]
+
+
+def _only(mixture: Mixture, source: SourceData) -> Mixture:
+    return dataclasses.replace(
+        mixture,
+        sources=(dataclasses.replace(source, weight=0.0),),
+        shared_pair_rows=0,
+        shared_picture_rows=0,
+    )
+
+
+def see(
+    network: Student,
+    variables: dict[str, Params],
+    pictures: Mixture,
+    crops: int,
+    *,
+    progress: bool,
+) -> Seen:
+    """Runs the trunk over so many random crops of each picture of one source."""
+    total = crops * len(pictures.sources[0].records)
+
+    def run() -> Seen:
+        from ganiqa_jax.data.pipeline import batches
+
+        steps = -(-total // pictures.batch_size)
+        read = batches(pictures, steps=steps)
+        moments = _moments(network)
+        rows = [
+            (np.asarray(moments(variables, batch.distorted)), np.asarray(batch.mos))
+            for batch in track(read, steps, "trunk over pictures", progress)
+        ]
+        return Seen(*(np.concatenate(part)[:total] for part in zip(*rows, strict=True)))
+
+    return _kept(Seen, run, network, variables, [pictures], total)
+
+
+def see_pairs(
+    network: Student,
+    variables: dict[str, Params],
+    teacher: release.LoadedModel,
+    pairs: Sequence[Mixture],
+    number: int,
+    *,
+    progress: bool,
+) -> SeenPairs:
+    """Runs trunk and teacher over so many damaged windows of each mixture.
+
+    The teacher compares the middle of a window, of its own crop's size, and what it
+    gives to no damage is the mean of a few: it hardly depends on the window.
+    """
+
+    def run() -> SeenPairs:
+        from ganiqa_jax.data.pipeline import batches
+
+        steps = -(-number // PAIR_ROWS)
+        total = steps * len(pairs)
+        read = (batch for mixture in pairs for batch in batches(mixture, steps=steps))
+        moments, judge = _moments(network), _judge(teacher)
+        found: list[SeenPairs] = []
+        undamaged = 0.0
+        for batch in track(read, total, "trunk and teacher over damage", progress):
+            shown = batch.reference, batch.distorted
+            if not found:
+                undamaged = judge(teacher.variables, shown[0], shown[0]).mean()
+            fall = undamaged - judge(teacher.variables, *shown)
+            both = np.asarray(moments(variables, np.concatenate(shown)))
+            clean, worse = np.split(both, 2)
+            found.append(SeenPairs(clean, worse, np.asarray(fall)))
+        return SeenPairs(*map(np.concatenate, zip(*found, strict=True)))
+
+    more = number, teacher.card, release.model_sha(teacher.variables)
+    return _kept(SeenPairs, run, network, variables, pairs, *more)
+
+
+def _moments(network: Student) -> Callable[..., Array]:
+    @jax.jit
+    def moments(variables: Any, pictures: Float[Array, "B H W 3"]) -> Array:
+        # What the moments do not depend on is not computed.
+        output = cast(NetworkOutput, network.apply(variables, pictures))
+        return output.features["moments"]
+
+    return moments
+
+
+def _judge(teacher: release.LoadedModel) -> Callable[..., Array]:
+    @jax.jit
+    def judge(variables: Any, clean: Array, worse: Array) -> Array:
+        side = clean.shape[1]
+        start = max(0, side - teacher.card.preprocessing.crop) // 2
+        middle = slice(start, side - start)
+        pair = (pictures[:, middle, middle] for pictures in (clean, worse))
+        output = teacher.network.apply(variables, *pair, train=False)
+        return cast(NetworkOutput, output).z
+
+    return judge
+
+
+def _kept(
+    kind: type[Found],
+    run: Callable[[], Found],
+    network: Student,
+    variables: dict[str, Params],
+    mixtures: Sequence[Mixture],
+    *more: Any,
+) -> Found:
+    """What `run` gives, from the folder of the cache `disk` if it is there already."""
+    first = mixtures[0]
+    if first.cache != "disk" or first.cache_dir is None:
+        return run()
+    facts = [kind.__name__, _code(), jax.__version__, *more]
+    facts += [_before_moments(network.config), _trunk_sha(variables)]
+    for mixture in mixtures:
+        facts += [dataclasses.replace(mixture, cache="off", cache_dir=None)]
+        facts += [_stamp(one) for source in mixture.sources for one in source.records]
+    key = hashlib.sha256("\n".join(map(repr, facts)).encode()).hexdigest()[:24]
+    path = first.cache_dir / f"moments-{key}.npz"
+    try:
+        with path.open("rb") as stored, np.load(stored) as file:
+            return kind(**{name: file[name] for name in kind._fields})
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        logger.warning("%s was damaged; it is made again.", path)
+    found = run()
+    partial = path.with_name(f"{path.stem}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **found._asdict())
+        partial.replace(path)
+    except OSError as error:  # the run does not need the file
+        logger.warning("%s is not kept: %s.", path, error.strerror or error)
+    finally:
+        partial.unlink(missing_ok=True)
+    return found
+
+
+def _before_moments(config: StudentConfig) -> Any:
+    """What of a student its moments depend on, weights apart."""
+    if config.trunk.startswith("mobilenet_v1"):
+        return config.trunk, config.taps, config.jnd, config.dtype
+    return config
+
+
+def _trunk_sha(variables: dict[str, Params]) -> str:
+    return release.model_sha(
+        {name: part["trunk"] for name, part in variables.items() if "trunk" in part}
+    )
+
+
+def _stamp(record: Record) -> list[tuple[int, int]]:
+    """Changes with the files of a record."""
+    paths = {record.distorted, record.reference or record.distorted}
+    there = (path.stat() for path in sorted(paths))
+    return [(stat.st_size, stat.st_mtime_ns) for stat in there]
+
+
+@functools.cache
+def _code() -> str:
+    """Changes with every change of the package."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
