@@ -153,12 +153,7 @@ def mean_per_group_srcc(
     no group counts.
     """
     prediction, mos = _checked(prediction, mos)
-    found = []
-    for rows in _rows_by_group(groups, mos.size):
-        if rows.size >= FEWEST_ROWS and _varies(mos[rows]):
-            flat = not _varies(prediction[rows])
-            found.append(0.0 if flat else srcc(prediction[rows], mos[rows]))
-    return float(np.mean(found)) if found else float("nan")
+    return _mean(_srcc_of_groups(prediction, mos, _rows_by_group(groups, mos.size)))
 
 
 def summary(
@@ -185,8 +180,9 @@ def summary(
       confidence: share of draws inside the interval.
 
     Returns:
-      An `Estimate` each under `plcc`, `plcc_fitted`, `srcc`, `krcc` and `rmse`; `n` and
-      `n_groups`, the numbers of rows and groups; `fit_converged`, False if
+      An `Estimate` each under `plcc`, `plcc_fitted`, `srcc`, `krcc` and `rmse`, and
+      where a group has an order to find, `srcc_per_group` as `mean_per_group_srcc`;
+      `n` and `n_groups`, the numbers of rows and groups; `fit_converged`, False if
       `plcc_fitted` fell back to raw.
 
     Raises:
@@ -194,7 +190,8 @@ def summary(
     """
     prediction, mos = _checked(prediction, mos)
     members = _rows_by_group(groups, mos.size)
-    draws = _draws(members, bootstrap, seed)
+    chosen = _chosen(members, bootstrap, seed)
+    draws = _draws(members, chosen)
     measures: dict[str, Metric] = {
         "plcc": plcc,
         "plcc_fitted": plcc_fitted,
@@ -207,6 +204,10 @@ def summary(
         used = draws[:FITTED_DRAWS] if name == "plcc_fitted" else draws
         values = [measure(prediction[rows], mos[rows]) for rows in used]
         found[name] = _estimate(measure(prediction, mos), values, confidence)
+    of_groups = _srcc_of_groups(prediction, mos, members)
+    if np.isfinite(mean := _mean(of_groups)):
+        values = [_mean(of_groups[draw]) for draw in chosen]
+        found["srcc_per_group"] = _estimate(mean, values, confidence)
     found["n"] = int(mos.size)
     found["n_groups"] = len(members)
     found["fit_converged"] = logistic_fit(prediction, mos).converged
@@ -231,7 +232,8 @@ def difference(
     """
     prediction_a, mos = _checked(prediction_a, mos)
     prediction_b, mos = _checked(prediction_b, mos)
-    draws = _draws(_rows_by_group(groups, mos.size), bootstrap, seed)
+    members = _rows_by_group(groups, mos.size)
+    draws = _draws(members, _chosen(members, bootstrap, seed))
     values = [
         srcc(prediction_a[rows], mos[rows]) - srcc(prediction_b[rows], mos[rows])
         for rows in draws
@@ -322,14 +324,37 @@ def _rows_by_group(groups: Sequence[str] | None, rows: int) -> list[np.ndarray]:
     return np.split(order, np.cumsum(np.bincount(number))[:-1]) if rows else []
 
 
-def _draws(members: list[np.ndarray], bootstrap: int, seed: int) -> list[np.ndarray]:
-    """Row numbers of each draw: as many groups as there are, with replacement."""
+def _srcc_of_groups(
+    prediction: np.ndarray, mos: np.ndarray, members: list[np.ndarray]
+) -> np.ndarray:
+    """SRCC inside each group; nan where there is no order to find."""
+
+    def inside(rows: np.ndarray) -> float:
+        if rows.size < FEWEST_ROWS or not _varies(mos[rows]):
+            return float("nan")
+        return srcc(prediction[rows], mos[rows]) if _varies(prediction[rows]) else 0.0
+
+    return np.array([inside(rows) for rows in members])
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the finite values; nan if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+def _chosen(members: list[np.ndarray], bootstrap: int, seed: int) -> np.ndarray:
+    """Groups of each draw: as many as there are, with replacement, [draws, groups]."""
     if bootstrap < 0:
         raise InputError(f"bootstrap={bootstrap} must not be negative.")
-    if len(members) < 2:  # one group has no spread to resample
-        return []
-    random = np.random.default_rng(seed)
-    chosen = random.integers(len(members), size=(bootstrap, len(members)))
+    groups = len(members)
+    if groups < 2:  # one group has no spread to resample
+        return np.zeros((0, groups), np.int64)
+    return np.random.default_rng(seed).integers(groups, size=(bootstrap, groups))
+
+
+def _draws(members: list[np.ndarray], chosen: np.ndarray) -> list[np.ndarray]:
+    """Row numbers of each draw."""
     return [np.concatenate([members[g] for g in draw]) for draw in chosen]
 
 

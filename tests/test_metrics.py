@@ -119,12 +119,24 @@ def test_summary_holds_every_metric_its_interval_and_the_counts():
     assert found == metrics.summary(x, mos, groups=groups, bootstrap=60)
 
 
+def test_summary_looks_inside_groups_where_they_have_an_order():
+    mos = np.tile([0.1, 0.5, 0.9], 6)
+    x = mos + np.repeat(np.arange(6.0), 3)  # right inside each, wrong across
+    x[:3] = x[2::-1]
+    groups = [f"scene{i // 3}" for i in range(18)]
+    found = metrics.summary(x, mos, groups=groups, bootstrap=200)["srcc_per_group"]
+    np.testing.assert_allclose(found.value, (5 - 1) / 6)
+    assert -1 <= found.low < found.value < found.high <= 1 + 1e-9
+    assert "srcc_per_group" not in metrics.summary(x, mos, groups=None, bootstrap=5)
+
+
 def test_interval_covers_the_truth_about_as_often_as_it_says():
     truth = 1 / np.sqrt(1 + 0.5**2)
     covered = 0
     for seed in range(40):
         x, mos = noisy(60, 0.5, seed=seed)
-        draws = metrics._draws(metrics._rows_by_group(None, 60), 100, seed)
+        members = metrics._rows_by_group(None, 60)
+        draws = metrics._draws(members, metrics._chosen(members, 100, seed))
         values = [metrics.plcc(x[rows], mos[rows]) for rows in draws]
         estimate = metrics._estimate(metrics.plcc(x, mos), values, 0.9)
         covered += estimate.low <= truth <= estimate.high
