@@ -91,6 +91,7 @@ ROWS = {
         "scoring.maps",
         "scoring.parquet",
         "scoring.parts",
+        "scoring.paths",
         "scoring.on_jax",
         "scoring.on_onnx",
         "scoring.rows",

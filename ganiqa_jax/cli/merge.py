@@ -35,8 +35,9 @@ def merge(
         json_output: print what was found as JSON.
     """
     from ganiqa_jax.scoring.archives import open_archives
-    from ganiqa_jax.scoring.find import Paths, find_pictures
+    from ganiqa_jax.scoring.find import find_pictures
     from ganiqa_jax.scoring.parts import names_of
+    from ganiqa_jax.scoring.paths import Paths
     from ganiqa_jax.scoring.rows import SUFFIXES
     from ganiqa_jax.scoring.shards import merge as merge_files
 

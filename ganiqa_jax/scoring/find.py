@@ -4,40 +4,14 @@ import csv
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar, overload
 
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import SUFFIXES
+from ganiqa_jax.scoring.paths import Paths
 
 Pair = tuple[Path, Path]
-T = TypeVar("T")
-
-
-class Paths(Sequence[Path | T], Generic[T]):
-    """Paths, and perhaps other things, of which there may be millions.
-
-    A path is kept as text, a fifth of the memory, and made anew when asked for.
-    """
-
-    def __init__(self, items: Iterable[Path | T]) -> None:
-        self._items = [str(item) if isinstance(item, Path) else item for item in items]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Path | T: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Paths[T]": ...
-    def __getitem__(self, index: int | slice) -> "Path | T | Paths[T]":
-        found = self._items[index]
-        if isinstance(found, list):
-            share = Paths[T](())
-            share._items = found
-            return share
-        return Path(found) if isinstance(found, str) else found
 
 
 def find_pictures(
@@ -60,17 +34,20 @@ def find_pictures(
     Raises:
       InputError: if one of the paths stands for no picture.
     """
-    found: dict[str, None] = {}
-    for path in paths:
-        empty = True
-        for picture in _expand(os.fspath(path), recursive):
-            empty = False
-            found[str(picture)] = None
-        if empty:
-            raise InputError(f"No pictures in {path}.")
+
+    def every() -> Iterator[Path]:
+        for path in paths:
+            empty = True
+            for picture in _expand(os.fspath(path), recursive):
+                empty = False
+                yield picture
+            if empty:
+                raise InputError(f"No pictures in {path}.")
+
+    found = Paths[Path](every()).once()
     if not found:
         raise InputError("No pictures: give files, folders, patterns, @list or -.")
-    return Paths(map(Path, found))
+    return found
 
 
 def find_pairs(

@@ -1,0 +1,60 @@
+"""Paths kept in few bytes: they come back as they were."""
+
+import os
+import tracemalloc
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganiqa_jax.scoring.find import find_pictures
+from ganiqa_jax.scoring.paths import Paths
+
+NAMES = st.binary(max_size=12).map(lambda data: data.replace(b"\0", b"a"))
+PATHS = st.lists(NAMES.map(os.fsdecode).map(Path), max_size=20)
+
+
+@given(PATHS, st.integers(0, 20), st.integers(1, 5))
+def test_paths_of_any_bytes_come_back_in_order(paths, start, step):
+    kept = Paths[object](paths)
+    assert list(kept) == paths
+    assert [str(path) for path in kept] == [str(path) for path in paths]
+    assert list(kept[start::step]) == paths[start::step]
+    assert list(kept[start::step][1:]) == paths[start::step][1:]
+    assert list(kept.once()) == list(dict.fromkeys(paths))
+    assert list(kept[start:].once()) == list(dict.fromkeys(paths[start:]))
+
+
+def test_other_things_stay_themselves():
+    thing = object()
+    kept = Paths[object]([Path("a/b"), thing, Path("a/b"), Path("c")])
+    assert kept[1] is thing
+    assert kept[-1] == Path("c")
+    assert list(kept[1:3]) == [thing, Path("a/b")]
+    assert list(kept.once()) == [Path("a/b"), Path("c")]
+
+
+def test_equal_hashes_of_other_paths_are_told_apart(monkeypatch):
+    module = "ganiqa_jax.scoring.paths"
+    monkeypatch.setattr(f"{module}.hash", lambda text: 7, raising=False)
+    paths = [Path("a"), Path("b"), Path("a"), Path("c/a")]
+    assert list(Paths[object](paths).once()) == [Path("a"), Path("b"), Path("c/a")]
+
+
+def test_a_picture_that_two_patterns_name_comes_once(tmp_path):
+    for name in ("b.png", "a.png"):
+        (tmp_path / name).touch()
+    found = find_pictures([tmp_path / "b.png", tmp_path, tmp_path / "*.png"])
+    assert list(found) == [tmp_path / "b.png", tmp_path / "a.png"]
+
+
+def test_a_hundred_thousand_paths_take_little():
+    tracemalloc.start()
+    try:
+        paths = (Path(f"/data/pictures/{n % 50:03}/{n:08}.jpg") for n in range(100_000))
+        kept = Paths[object](paths).once()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(kept) == 100_000
+    assert peak < 12e6
