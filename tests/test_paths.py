@@ -4,6 +4,7 @@ import os
 import tracemalloc
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +59,13 @@ def test_a_hundred_thousand_paths_take_little():
         tracemalloc.stop()
     assert len(kept) == 100_000
     assert peak < 12e6
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_long_list_is_read_whole(tmp_path, end, last):
+    names = [f"{'ä' * (n % 90)}{n}.png" for n in range(4000)]  # several blocks
+    text = end.join(names) + (end if last else "")
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    found = find_pictures([f"@{tmp_path}/list.txt"])
+    assert [str(path) for path in found] == names

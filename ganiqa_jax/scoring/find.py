@@ -1,17 +1,22 @@
 """Which pictures, and which pairs, the paths on a command line mean."""
 
+import contextlib
 import csv
 import glob
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import SUFFIXES
 from ganiqa_jax.scoring.paths import Paths
 
 Pair = tuple[Path, Path]
+
+BLOCK = 1 << 16
+"""Bytes of a list that are read at a time; longer than any path."""
 
 
 def find_pictures(
@@ -94,9 +99,10 @@ def find_pairs(
 
 def _expand(path: str, recursive: bool) -> Iterator[Path]:
     if path == "-":
-        yield from _names(sys.stdin.buffer.read(), recursive)
+        yield from _names(sys.stdin.buffer, recursive)
     elif path.startswith("@") and not os.path.lexists(path):
-        yield from _names(_read_list(Path(path[1:])), recursive)
+        with _list(Path(path[1:])) as file:
+            yield from _names(file, recursive)
     elif os.path.isdir(path):
         yield from _search(Path(path), recursive)
     elif os.path.lexists(path):
@@ -110,19 +116,31 @@ def _expand(path: str, recursive: bool) -> Iterator[Path]:
         raise InputError(f"No file or folder {path}.")
 
 
-def _names(data: bytes, recursive: bool) -> Iterator[Path]:
-    end = b"\0" if b"\0" in data else b"\n"
-    for line in data.split(end):
-        name = os.fsdecode(line.rstrip(b"\r") if end == b"\n" else line)
+def _names(file: BinaryIO, recursive: bool) -> Iterator[Path]:
+    for line in _lines(file):
+        name = os.fsdecode(line)
         if name and os.path.isdir(name):
             yield from _search(Path(name), recursive)
         elif name:
             yield Path(name)
 
 
-def _read_list(path: Path) -> bytes:
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Parts between NULs, if the start of the file has one, else lines."""
+    end, rest = b"", b""
+    while block := file.read(BLOCK):
+        end = end or (b"\0" if b"\0" in block else b"\n")
+        *lines, rest = (rest + block).split(end)
+        for line in lines:
+            yield line.removesuffix(b"\r") if end == b"\n" else line
+    yield rest.removesuffix(b"\r") if end == b"\n" else rest
+
+
+@contextlib.contextmanager
+def _list(path: Path) -> Iterator[BinaryIO]:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise InputError(f"Cannot read the list {path}: {error.strerror}.") from error
 
