@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import glob
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.decode import SUFFIXES
 from ganiqa_jax.scoring.paths import Paths
 
+Bytes = BinaryIO | io.BufferedIOBase
 Pair = tuple[Path, Path]
 
 BLOCK = 1 << 16
@@ -116,7 +118,7 @@ def _expand(path: str, recursive: bool) -> Iterator[Path]:
         raise InputError(f"No file or folder {path}.")
 
 
-def _names(file: BinaryIO, recursive: bool) -> Iterator[Path]:
+def _names(file: Bytes, recursive: bool) -> Iterator[Path]:
     for line in _lines(file):
         name = os.fsdecode(line)
         if name and os.path.isdir(name):
@@ -125,7 +127,7 @@ def _names(file: BinaryIO, recursive: bool) -> Iterator[Path]:
             yield Path(name)
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def _lines(file: Bytes) -> Iterator[bytes]:
     """Parts between NULs, if the start of the file has one, else lines."""
     end, rest = b"", b""
     while block := file.read(BLOCK):
@@ -137,7 +139,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _list(path: Path) -> Iterator[BinaryIO]:
+def _list(path: Path) -> Iterator[Bytes]:
     try:
         with path.open("rb") as file:
             yield file
