@@ -64,8 +64,8 @@ class TeacherConfig:
     Attributes:
       backbone: the frozen feature extractor; `inception_v3_timm` and
         `mobilenet_v1_100` are the networks of PyTorch's timm.
-      backbone_weights: path of its ImageNet weights, whatever names they have; None
-        leaves a seeded random start.
+      backbone_weights: path of its ImageNet weights, whatever names they have, or a
+        teacher whose backbone it takes; None leaves a seeded random start.
       taps: `multi` takes three resolutions (1/8, 1/16, 1/32), `single` the 1/8
         level alone (for Inception-ResNet-v2: mixed_5b and block35 2 to 10).
       fusion: how the projected levels join: learned weighted sum, or concat.
@@ -161,7 +161,8 @@ class StudentConfig:
 
     Attributes:
       trunk: the feature extractor; its pointwise and depthwise convolutions train.
-      trunk_weights: path of its ImageNet weights. Batch-norm statistics of
+      trunk_weights: path of its ImageNet weights, or a student whose trunk it goes on
+        from (`student-s`, a run directory). Batch-norm statistics of
         MobileNetV1 then stay fixed; None starts from random weights and normalises
         by the batch. `efficientvit` is ours and has none; `efficientvit_m0` is the
         published network, with maps half as fine.

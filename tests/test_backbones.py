@@ -12,7 +12,9 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
-from ganiqa_jax.convert import load_backbone, place
+from ganiqa_jax.config import StudentConfig
+from ganiqa_jax.convert import insert_backbone, load_backbone, place
+from ganiqa_jax.convert.own import flat
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT, LocalMixing
 from ganiqa_jax.models.backbones.inception_resnet_v2 import (
@@ -23,7 +25,9 @@ from ganiqa_jax.models.backbones.inception_resnet_v2 import (
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1, same_padding
 from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
-from ganiqa_jax.models.student import coarsest
+from ganiqa_jax.models.student import Student, coarsest
+from ganiqa_jax.release import load_model
+from ganiqa_jax.released import find_model
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -406,3 +410,20 @@ def _convolve(x, values, name, stride):
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], (0, 1))
     windows = windows[::stride, ::stride]
     return np.einsum("hwcij,ijcd->hwd", windows, kernel.astype(np.float64)) + bias
+
+
+def test_the_trunk_of_a_model_is_taken_by_its_name():
+    values = load_backbone("student-s", "mobilenet_v1")
+    variables = load_model(find_model("student-s")).variables
+    theirs = flat({kind: tree.get("trunk", {}) for kind, tree in variables.items()})
+    assert values.keys() == theirs.keys()
+    for name, array in values.items():
+        np.testing.assert_array_equal(array, theirs[name])
+    picture = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    config = StudentConfig(trunk="mobilenet_v1", trunk_weights="student-s", width=16)
+    fresh = jax.eval_shape(Student(config).init, jax.random.key(0), picture)
+    inserted = insert_backbone(fresh, "student-s", "mobilenet_v1")
+    kernel = inserted["params"]["trunk"]["conv_pw_13"]["conv"]["kernel"]
+    np.testing.assert_array_equal(kernel, theirs["conv_pw_13/conv/kernel"])
+    with pytest.raises(InputError, match="The weights have .*, unknown to inception"):
+        insert_backbone({"params": {"trunk": {}}}, "student-s", "inception_v3")

@@ -26,6 +26,8 @@ from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from ganiqa_jax.release import load_model
+from ganiqa_jax.released import find_model
 
 OWNERS = ("backbone", "trunk")
 """What a teacher and a student call the submodule that has pretrained weights."""
@@ -79,7 +81,8 @@ def load_backbone(path: str | Path, backbone: str) -> Arrays:
 
     Args:
       path: a file that `read_weights` takes, with names of any naming of the
-        architecture; which one is seen from the names.
+        architecture; which one is seen from the names. Or a model of this package, by
+        its run directory, released folder or released name: its backbone or trunk.
       backbone: which network it is of: a key of `ARCHITECTURES`.
 
     Returns:
@@ -92,7 +95,13 @@ def load_backbone(path: str | Path, backbone: str) -> Arrays:
       IntegrityError: if the file is damaged, or holds more than finite numbers.
     """
     known = architecture(backbone)
-    if not Path(path).is_file():
+    path = find_model(path)
+    if path.is_dir():
+        trees = load_model(path).variables
+        owner = next(o for o in OWNERS if any(o in tree for tree in trees.values()))
+        part = flat(_part(trees, owner))
+        return {name: np.asarray(array) for name, array in part.items()}
+    if not path.is_file():
         raise InputError(f"No weights file {path}: give the path of {known.says}.")
     stored = read_weights(path).arrays
     return renamed(stored, backbone, detect(stored, backbone))
@@ -202,7 +211,7 @@ def insert_backbone(
     owner = next((o for o in OWNERS if any(o in t for t in variables.values())), None)
     if owner is None:
         raise InputError(f"The network has no part for the weights of {backbone}.")
-    own = {kind: tree[owner] for kind, tree in variables.items() if owner in tree}
+    own = _part(variables, owner)
     _refuse_unknown(values, own, backbone)
     new = place(values, own)
     return {
@@ -223,6 +232,11 @@ def architecture(backbone: str) -> Architecture:
             f"{', '.join(ARCHITECTURES)}."
         )
     return ARCHITECTURES[backbone]
+
+
+def _part(variables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The collections of one submodule."""
+    return {kind: tree[name] for kind, tree in variables.items() if name in tree}
 
 
 def _refuse_unknown(values: Arrays, own: Mapping[str, Any], backbone: str) -> None:
