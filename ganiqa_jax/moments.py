@@ -217,7 +217,7 @@ def _kept(
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         logger.warning("%s was damaged; it is made again.", path)
     found = run()
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.part")
+    partial = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:
             np.savez(file, **found._asdict())
@@ -245,7 +245,7 @@ def _trunk_sha(variables: dict[str, Params]) -> str:
 def _stamp(record: Record) -> list[tuple[int, int]]:
     """Changes with the files of a record."""
     paths = {record.distorted, record.reference or record.distorted}
-    there = (path.stat() for path in sorted(paths))
+    there = (path.stat() for path in sorted(paths) if path.exists())
     return [(stat.st_size, stat.st_mtime_ns) for stat in there]
 
 

@@ -14,6 +14,7 @@ teacher's. Scores alone leave a head that some kinds of damage please.
 """
 
 import functools
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -22,21 +23,53 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from ganiqa_jax import losses
+from ganiqa_jax import losses, release
 from ganiqa_jax.config import DistillConfig, DistillWeights
 from ganiqa_jax.data.mixture import Mixture
+from ganiqa_jax.data.sources import Source, check_unseen, split_path
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
 from ganiqa_jax.moments import Seen, SeenPairs, see, see_pairs
 from ganiqa_jax.release import LoadedModel
+from ganiqa_jax.released import find_model
 from ganiqa_jax.terms import drop_term
 from ganiqa_jax.types import Params
+
+logger = logging.getLogger("ganiqa_jax")
 
 BRANCH, HEAD = "semantic", "head"
 BATCH = 256
 """Crops of a step of the fit."""
 PAIR_BATCH = 64
 """Pairs of a step of the fit."""
+
+
+def check_trunk(path: str | None, sources: Sequence[Source]) -> None:
+    """What is tested on must not have trained the trunk, if it is that of a model.
+
+    A released model does not say which contents it saw; then there is a warning.
+
+    Args:
+      path: `trunk_weights` of the student.
+      sources: of the new run.
+
+    Raises:
+      InputError: if a source holds out what is known to have trained it.
+    """
+    folder = path and find_model(path)
+    if not folder or not folder.is_dir():
+        return
+    card = release.read_card(folder)
+    for source in sources:
+        check_unseen(folder, source, "student of the trunk")
+        name, tested = source.config.dataset, any(source.split[1:])
+        if name in card.data and tested and not split_path(folder, name).exists():
+            logger.warning(
+                "The trunk of %s was trained on %s, perhaps on what this run holds "
+                "out: what is measured there flatters.",
+                path,
+                name,
+            )
 
 
 def start_from_trunk(

@@ -124,6 +124,7 @@ def distill(
     teacher = _load_teacher(config, sources)
     _start(config, workdir, sources, command=command, resume=resume)
     pseudo = pseudo_labels(config, workdir, sources, teacher, progress)
+    probe.check_trunk(config.student.trunk_weights, sources)
     network = Student(config.student)
     side = config.data.crop
     picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)

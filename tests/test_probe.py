@@ -2,17 +2,19 @@
 
 import dataclasses
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fake_models import fake_model
 from PIL import Image
 from random_weights import random_weights
 from scipy.stats import spearmanr
 
-from ganiqa_jax import moments, probe
+from ganiqa_jax import moments, probe, release
 from ganiqa_jax.config import (
     DataConfig,
     DistillConfig,
@@ -26,7 +28,9 @@ from ganiqa_jax.config import (
 from ganiqa_jax.data.mixture import Mixture, SourceData
 from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.data.pipeline import batches
-from ganiqa_jax.data.records import Record
+from ganiqa_jax.data.records import Record, Split
+from ganiqa_jax.data.sources import Source, write_splits
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student
 from ganiqa_jax.release import LoadedModel
 from ganiqa_jax.types import NetworkOutput
@@ -272,3 +276,31 @@ def test_a_fit_with_pairs_learns_what_damage_costs(variables, pictures, started)
     assert costly(taught) > 0.8
     after, z = outputs(taught, pictures)
     assert spearmanr(after.z, z).statistic > 0.9  # and people's scores still count
+
+
+def source_of(dataset: str, train: str, tested: str) -> Source:
+    """Contents by letter."""
+    parts = [
+        tuple(Record(c, Path(c), None, 0.5, c) for c in part)
+        for part in (train, "", tested)
+    ]
+    config = SourceConfig(dataset, "not read here", "pictures", rows=4)
+    return Source(config, Split(*parts), 0.5, 0.1)
+
+
+def test_what_trained_the_trunk_is_not_tested_on(tmp_path, caplog):
+    run = tmp_path
+    release.write_card(run, fake_model().card)
+    write_splits([source_of("table", "abc", "de")], run)
+    probe.check_trunk(str(run), [source_of("table", "ab", "d")])
+    probe.check_trunk(str(run), [source_of("csiq", "x", "a")])
+    with pytest.raises(InputError, match="student of the trunk .* on 1 contents"):
+        probe.check_trunk(str(run), [source_of("table", "a", "bd")])
+
+    probe.check_trunk(None, [source_of("agiqa3k", "a", "b")])
+    probe.check_trunk("weights.npz", [source_of("agiqa3k", "a", "b")])
+    probe.check_trunk("student-s", [source_of("agiqa3k", "ab", "")])
+    probe.check_trunk("student-s", [source_of("csiq", "a", "b")])
+    assert not caplog.records
+    probe.check_trunk("student-s", [source_of("agiqa3k", "a", "b")])
+    assert "what is measured there flatters" in caplog.text

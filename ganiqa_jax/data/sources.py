@@ -169,16 +169,25 @@ def split_hashes(sources: Sequence[Source]) -> dict[str, str]:
     return {s.config.dataset: split_hash(s.split) for s in sources}
 
 
-def check_unseen(teacher: Path, source: Source) -> None:
-    """What the student is tested on must not have trained the teacher."""
-    manifest = split_path(teacher, source.config.dataset)
+def check_unseen(model: Path, source: Source, what: str = "teacher") -> None:
+    """What a student is tested on must not have trained what it learns from.
+
+    Args:
+      model: run directory, which says what it was trained on.
+      source: of the new run.
+      what: the model is to it.
+
+    Raises:
+      InputError: if contents that the source holds out were among that.
+    """
+    manifest = split_path(model, source.config.dataset)
     if not manifest.exists():
         return
     seen = read_contents(manifest, "train")
     held_out = {r.content for part in source.split[1:] for r in part}
     if seen & held_out:
         raise InputError(
-            f"The teacher in {teacher} was trained on {len(seen & held_out)} contents "
+            f"The {what} in {model} was trained on {len(seen & held_out)} contents "
             f"of {source.config.dataset} that this split holds out, such as "
             f"{min(seen & held_out)!r}. Use its fractions and split_seed."
         )
