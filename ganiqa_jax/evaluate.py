@@ -18,6 +18,7 @@ from ganiqa_jax.data.records import Record, read_contents, split_hash
 from ganiqa_jax.data.sources import split_path
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.progress import track
+from ganiqa_jax.scoring.computing import Crops
 from ganiqa_jax.scoring.engine import create_scorer
 from ganiqa_jax.scoring.rows import ScoreRow
 
@@ -66,6 +67,7 @@ def evaluate(
     bootstrap: int = 1000,
     batch_size: int = 32,
     workers: int = 2,
+    crops: Crops | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Scores a part of a data set and compares with its opinion scores.
@@ -80,12 +82,13 @@ def evaluate(
       out: folder for `predictions.csv` and `metrics.json`.
       against: a `predictions.csv` of the same pictures, for a paired difference.
       bootstrap: draws, over contents.
+      crops: of a picture, in place of the model's own number.
 
     Raises:
       InputError: if the part is unknown, or nothing of it could be scored.
     """
     records, named = part_records(model, dataset, root, part, split)
-    scorer = create_scorer(model, batch_size=batch_size, workers=workers)
+    scorer = create_scorer(model, batch_size=batch_size, workers=workers, crops=crops)
     if scorer.card.role == "teacher":
         pairs = [(r.reference, r.distorted) for r in records if r.reference]
         if len(pairs) < len(records):

@@ -199,6 +199,12 @@ def test_scores_are_printed_for_people_and_for_programs(run, folder):
     assert header["header"]["direction"] == "higher_better"
     assert f"{row['score']:.4f}" == text.split()[0]
     assert "1 ok" in stderr
+    status, lines, _ = run(
+        "score", "pictures/a.png", "-m", "student", "--json", "--crops", "1"
+    )
+    _, middle = map(json.loads, lines.splitlines())
+    assert (status, middle["crops"], row["crops"]) == (0, 1, 5)
+    assert middle["prep_sha"] != row["prep_sha"]
 
 
 def test_names_that_are_no_text_come_through(run, folder):

@@ -11,10 +11,11 @@ import pytest
 from fake_models import CROP, SCALE, FakeStudent, fake_model
 from PIL import Image
 
+from ganiqa_jax import release
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.release import Scale
 from ganiqa_jax.scoring import batching
-from ganiqa_jax.scoring.engine import Scorer
+from ganiqa_jax.scoring.engine import Scorer, create_scorer
 from ganiqa_jax.scoring.find import find_pairs, find_pictures
 from ganiqa_jax.scoring.on_jax import JaxCompute
 
@@ -50,6 +51,20 @@ def test_score_is_the_mean_over_crops_on_the_public_scale():
     assert row.sigma == pytest.approx(0.25 * z.std(), abs=1e-6)
     assert row.mos == pytest.approx(1 + 9 * row.score)
     assert (row.crops, row.width, row.height, row.mode) == (5, 56, 40, "RGB")
+
+
+@pytest.mark.parametrize("crops", [1, 9])
+def test_another_number_of_crops_is_another_preprocessing(monkeypatch, crops):
+    monkeypatch.setattr(release, "load_model", lambda folder: fake_model())
+    pictures = [picture(seed) for seed in range(3)]
+    asked = create_scorer("student", crops=crops)
+    wanted = make_scorer(points=crops)
+    for row, same in zip(
+        asked.score_iter(pictures), wanted.score_iter(pictures), strict=True
+    ):
+        assert row.crops == crops and row.prep_sha == same.prep_sha
+        np.testing.assert_allclose(row.score, same.score, atol=1e-6)
+    assert row.prep_sha != create_scorer("student").score(pictures[0]).prep_sha
 
 
 def test_score_is_clipped_and_mos_with_it():

@@ -64,6 +64,16 @@ def test_rows_are_those_of_the_jax_backend(exported, tmp_path):
     assert Scorer(JaxCompute(*fake_model())).header().backend == "jax"
 
 
+def test_another_number_of_crops_is_that_of_the_jax_backend(exported):
+    wanted = Scorer(JaxCompute(*fake_model(points=1)))
+    scorer = create_scorer(exported["student"], backend="onnx", crops=1)
+    assert scorer.header().prep_sha == wanted.header().prep_sha
+    for source in pictures(3):
+        row, same = scorer.score(source), wanted.score(source)
+        assert row.crops == 1
+        np.testing.assert_allclose(row.score, same.score, atol=1e-5)
+
+
 def test_pairs_are_compared_alike(exported):
     sources = list(zip(pictures(5), [p // 2 for p in pictures(5)], strict=True))
     wanted = Scorer(JaxCompute(*fake_model("teacher"))).compare_iter(sources)

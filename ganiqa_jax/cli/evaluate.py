@@ -19,6 +19,7 @@ def evaluate(
     bootstrap: int = 1000,
     batch_size: int = 32,
     workers: int = 2,
+    crops: Literal[1, 5, 9] | None = None,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
     markdown: bool = False,
     progress: bool = True,
@@ -44,6 +45,7 @@ def evaluate(
         bootstrap: draws for the intervals.
         batch_size: crops per device call.
         workers: threads that decode.
+        crops: of each picture, in place of the model's own number.
         json_output: print JSON in place of a table.
         markdown: print the table as Markdown.
         progress: a progress bar on standard error.
@@ -64,6 +66,7 @@ def evaluate(
         bootstrap=bootstrap,
         batch_size=batch_size,
         workers=workers,
+        crops=crops,
         progress=progress,
     )
     if json_output:

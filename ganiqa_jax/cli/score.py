@@ -8,6 +8,7 @@ import tyro
 from ganiqa_jax.cli.scoring import (
     Backend,
     Cluster,
+    Crops,
     Engine,
     OnError,
     Output,
@@ -35,6 +36,7 @@ def score(
     max_pixels: int = 80_000_000,
     fsync_every: int = 200,
     maps: Path | None = None,
+    crops: Crops | None = None,
     engine: Cluster = "local",
     ray_address: str | None = None,
     progress: bool = True,
@@ -73,6 +75,8 @@ def score(
         fsync_every: rows that a loss of power may cost.
         maps: folder for pictures of where the student sees good and bad quality; a
             file is named by the picture's sha256, as `ganiqa report --maps` reads them.
+        crops: of each picture, in place of the model's own number (student-s: 5);
+            1, the middle alone, is the fastest.
         engine: ray spreads the work over a cluster of Ray (extra `ray`): decoding on
             all processors, a scorer per accelerator.
         ray_address: of a cluster to join (auto, HOST:PORT); else one starts here.
@@ -100,6 +104,7 @@ def score(
             batch_size,
             workers,
             max_pixels,
+            crops=crops,
             engine=engine,
             ray_address=ray_address,
         ),
@@ -123,6 +128,7 @@ def compare(
     workers: int = 2,
     max_pixels: int = 80_000_000,
     fsync_every: int = 200,
+    crops: Crops | None = None,
     progress: bool = True,
 ) -> None:
     """Score pictures against their references; in [0, 1], higher is better.
@@ -154,6 +160,7 @@ def compare(
         workers: threads that decode.
         max_pixels: larger pictures are refused undecoded.
         fsync_every: rows that a loss of power may cost.
+        crops: of each picture, in place of the model's own number.
         progress: a progress bar on standard error, if that is a terminal.
     """
     output = Output(out, json_output, on_error, resume, fsync_every, progress)
@@ -161,5 +168,14 @@ def compare(
         lambda find: find.find_pairs(ref, dist, match=pair, recursive=recursive),
         output,
         shard,
-        Engine(model, backend, batch_size, workers, max_pixels, True, on_size_mismatch),
+        Engine(
+            model,
+            backend,
+            batch_size,
+            workers,
+            max_pixels,
+            True,
+            on_size_mismatch,
+            crops,
+        ),
     )

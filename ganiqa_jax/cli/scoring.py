@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Cluster = Literal["local", "ray"]
 OnError = Literal["skip", "fail"]
 Backend = Literal["jax", "onnx"]
+Crops = Literal[1, 5, 9]
 SizeMismatch = Literal["error", "resize-ref", "center-crop"]
 
 
@@ -61,6 +62,7 @@ class Engine:
     max_pixels: int
     pairs: bool = False
     on_size_mismatch: SizeMismatch = "error"
+    crops: Crops | None = None
 
     engine: Cluster = "local"
     ray_address: str | None = None
@@ -70,7 +72,11 @@ class Engine:
         if self.engine == "ray":
             from ganiqa_jax.integrations.ray import Layout, RayScorer, start_ray
 
-            layout = Layout(batch_size=self.batch_size, max_pixels=self.max_pixels)
+            layout = Layout(
+                batch_size=self.batch_size,
+                max_pixels=self.max_pixels,
+                crops=self.crops,
+            )
             if self.ray_address:
                 start_ray(self.ray_address)
             return RayScorer(self.model, layout)
@@ -89,6 +95,7 @@ class Engine:
             workers=self.workers,
             max_pixels=self.max_pixels,
             pictures=pictures,
+            crops=self.crops,
         )
 
     def rows_by(self, scorer: "Scorer | RayScorer", stop: Stop) -> "Rows":

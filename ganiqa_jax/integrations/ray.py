@@ -29,6 +29,7 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.mesh import set_cpu_flags
 from ganiqa_jax.released import find_model
 from ganiqa_jax.scoring.cells import to_utf8
+from ganiqa_jax.scoring.computing import Crops, with_crops
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.loading import Loaded, LoadRules, load_picture
 from ganiqa_jax.scoring.rows import COLUMNS, RowsHeader, ScoreRow
@@ -59,12 +60,14 @@ class Layout:
       scorer_cpus: processors that a scorer claims; a scorer without an accelerator
         computes on as many threads as XLA likes, whatever it claims.
       max_pixels: pictures that claim more are refused undecoded.
+      crops: of a picture; None for those of the model.
     """
 
     batch_size: int = 32
     scorers: int | None = None
     scorer_cpus: float = 1.0
     max_pixels: int = MAX_PIXELS
+    crops: Crops | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "scorers", "max_pixels"):
@@ -98,13 +101,13 @@ class RayScorer:
                 f"{loaded.card.name} is a teacher, which needs a reference for each "
                 "picture; on a cluster students score."
             )
-        self.card = loaded.card
         self.layout = layout or Layout()
+        self.card = with_crops(loaded.card, self.layout.crops)
         if not ray.is_initialized():
             start_ray()
         variables = _to_host(loaded.variables)
         self.model_sha = release.model_sha(variables)
-        self._model = ray.put((loaded.card, variables))
+        self._model = ray.put((self.card, variables))
 
     def header(self) -> RowsHeader:
         """What holds for all rows."""

@@ -1,5 +1,6 @@
 """What computes z of crops: a model on a backend."""
 
+import dataclasses
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -12,6 +13,8 @@ from ganiqa_jax.released import find_model
 from ganiqa_jax.scoring.batching import Run
 
 Backend = Literal["jax", "onnx"]
+Crops = Literal[1, 5, 9]
+"""Crops of a picture: the middle; with the corners; a grid of three by three."""
 
 
 @runtime_checkable
@@ -48,7 +51,11 @@ class LocalCompute(Protocol):
 
 
 def create_compute(
-    model: str | Path, backend: Backend, batch_size: int, pictures: int = 0
+    model: str | Path,
+    backend: Backend,
+    batch_size: int,
+    pictures: int = 0,
+    crops: Crops | None = None,
 ) -> Compute:
     """A model on a backend; see `create_scorer`."""
     is_file = str(model).endswith(".onnx")
@@ -59,17 +66,28 @@ def create_compute(
             from ganiqa_jax.export.kept import kept_onnx
 
             model = kept_onnx(find_model(model))
-        return OnnxCompute(Path(model), batch_size=batch_size)
+        compute = OnnxCompute(Path(model), batch_size=batch_size)
+        compute.card = with_crops(compute.card, crops)
+        return compute
     if is_file:
         raise InputError(f"{model} runs with --backend onnx alone.")
     from ganiqa_jax import release
     from ganiqa_jax.scoring.on_jax import JaxCompute
 
     network, variables, card = release.load_model(find_model(model))
+    card = with_crops(card, crops)
     if pictures:
-        crops = pictures * crops_of(card)
-        batch_size = min(batch_size, 1 << (crops - 1).bit_length())
+        total = pictures * crops_of(card)
+        batch_size = min(batch_size, 1 << (total - 1).bit_length())
     return JaxCompute(network, variables, card, batch_size=batch_size)
+
+
+def with_crops(card: ModelCard, crops: Crops | None) -> ModelCard:
+    """A model that looks at so many crops of a picture; None at those of its card."""
+    if crops is None:
+        return card
+    view = dataclasses.replace(card.preprocessing, points=crops)
+    return dataclasses.replace(card, preprocessing=view)
 
 
 def crops_of(card: ModelCard) -> int:
