@@ -31,7 +31,7 @@ from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
 from ganiqa_jax.moments import Seen, SeenPairs, see, see_pairs
 from ganiqa_jax.release import LoadedModel
-from ganiqa_jax.released import find_model
+from ganiqa_jax.released import find_model, is_model
 from ganiqa_jax.terms import drop_term
 from ganiqa_jax.types import Params
 
@@ -57,7 +57,7 @@ def check_trunk(path: str | None, sources: Sequence[Source]) -> None:
       InputError: if a source holds out what is known to have trained it.
     """
     folder = path and find_model(path)
-    if not folder or not folder.is_dir():
+    if not folder or not is_model(folder):
         return
     card = release.read_card(folder)
     for source in sources:

@@ -54,6 +54,11 @@ def find_model(model: str | Path) -> Path:
     return named.get(str(model), path)
 
 
+def is_model(path: Path) -> bool:
+    """Whether a path is a released folder or a run directory."""
+    return (path / CARD).is_file()
+
+
 def read_released(folder: Path) -> dict[str, Any]:
     """The values of a model's card; of a released one with the names of its weights.
 

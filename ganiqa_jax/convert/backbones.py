@@ -27,7 +27,7 @@ from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.release import load_model
-from ganiqa_jax.released import find_model
+from ganiqa_jax.released import find_model, is_model
 
 OWNERS = ("backbone", "trunk")
 """What a teacher and a student call the submodule that has pretrained weights."""
@@ -96,7 +96,7 @@ def load_backbone(path: str | Path, backbone: str) -> Arrays:
     """
     known = architecture(backbone)
     path = find_model(path)
-    if path.is_dir():
+    if is_model(path):
         trees = load_model(path).variables
         owner = next(o for o in OWNERS if any(o in tree for tree in trees.values()))
         part = flat(_part(trees, owner))
