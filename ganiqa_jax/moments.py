@@ -1,8 +1,8 @@
 """What a pretrained trunk says of pictures, and it and a teacher of damage to them.
 
 The trunk is run once over a few crops of each picture. With the cache `disk` the result
-is kept beside the decoded pictures: runs that differ in what comes after the trunk
-find it there.
+is kept beside the decoded pictures: runs that differ in what comes after the trunk, or
+in which contents they hold out, find it there.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -21,12 +21,12 @@ from jaxtyping import Array, Float
 
 from ganiqa_jax import release
 from ganiqa_jax.config import StudentConfig
-from ganiqa_jax.data.mixture import Mixture, SourceData
+from ganiqa_jax.data.mixture import Mixture, SourceData, planned_row
 from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.models import Student
 from ganiqa_jax.progress import track
-from ganiqa_jax.types import NetworkOutput, Params
+from ganiqa_jax.types import Batch, NetworkOutput, Params
 
 logger = logging.getLogger("ganiqa_jax")
 
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 
     Attributes:
       moments: of every channel, as `models.quality.moments_of` gives them.
-      z: standardised opinion scores.
+      z: opinion scores, standardised as the mixture says.
     """
 
     moments: Float[np.ndarray, "N M"]
@@ -94,6 +94,19 @@ def damaged(mixture: Mixture, number: int) -> list[Mixture]:
     ]
 
 
+def whole(mixture: Mixture, number: int, records: Sequence[Record]) -> Mixture:
+    """A mixture whose source `number` has all of these records, held out or not.
+
+    What the trunk says of a picture does not depend on the split. Scores are as they
+    are, not standardised by those of the training part.
+    """
+    sources = list(mixture.sources)
+    sources[number] = dataclasses.replace(
+        sources[number], records=tuple(records), mean=0.0, std=1.0, pseudo=None
+    )
+    return dataclasses.replace(mixture, sources=tuple(sources))
+
+
 def _only(mixture: Mixture, source: SourceData) -> Mixture:
     return dataclasses.replace(
         mixture,
@@ -109,24 +122,32 @@ def see(
     pictures: Mixture,
     crops: int,
     *,
+    learned: Collection[Path],
     progress: bool,
 ) -> Seen:
-    """Runs the trunk over so many random crops of each picture of one source."""
+    """Runs the trunk over so many random crops of each picture of one source.
+
+    Args:
+      network: the student.
+      variables: its variables, pretrained arrays in place.
+      pictures: the source, by `alone`.
+      crops: of each picture.
+      learned: files that may be learned from; the others are not among the rows.
+      progress: a bar on standard error.
+    """
     total = crops * len(pictures.sources[0].records)
+    kept = _rows_of(pictures, total, learned)
 
-    def run() -> Seen:
-        from ganiqa_jax.data.pipeline import batches
-
-        steps = -(-total // pictures.batch_size)
-        read = batches(pictures, steps=steps)
+    def run(rows: Sequence[int]) -> Seen:
         moments = _moments(network)
-        rows = [
+        found = [
             (np.asarray(moments(variables, batch.distorted)), np.asarray(batch.mos))
-            for batch in track(read, steps, "trunk over pictures", progress)
+            for batch in _read(pictures, rows, "trunk over pictures", progress)
         ]
-        return Seen(*(np.concatenate(part)[:total] for part in zip(*rows, strict=True)))
+        parts = map(np.concatenate, zip(*found, strict=True))
+        return Seen(*(part[: len(rows)] for part in parts))
 
-    return _kept(Seen, run, network, variables, [pictures], total)
+    return _kept(Seen, run, kept, total, network, variables, [pictures])
 
 
 def see_pairs(
@@ -136,35 +157,69 @@ def see_pairs(
     pairs: Sequence[Mixture],
     number: int,
     *,
+    learned: Collection[Path],
     progress: bool,
 ) -> SeenPairs:
     """Runs trunk and teacher over so many damaged windows of each mixture.
 
     The teacher compares the middle of a window, of its own crop's size, and what it
     gives to no damage is the mean of a few: it hardly depends on the window.
+
+    Args:
+      network, variables, progress: as in `see`.
+      teacher: says what damage costs.
+      pairs: by `damaged`.
+      number: windows of each mixture.
+      learned: as in `see`; of a mixture with others there are fewer windows.
     """
+    moments, judge = _moments(network), _judge(teacher)
+    more = teacher.card, release.model_sha(teacher.variables)
+    found: list[SeenPairs] = []
+    undamaged: list[float] = []
+    for mixture in pairs:
 
-    def run() -> SeenPairs:
-        from ganiqa_jax.data.pipeline import batches
+        def run(rows: Sequence[int], mixture: Mixture = mixture) -> SeenPairs:
+            seen: list[SeenPairs] = []
+            for batch in _read(
+                mixture, rows, "trunk and teacher over damage", progress
+            ):
+                shown = batch.reference, batch.distorted
+                if not undamaged:
+                    same = judge(teacher.variables, shown[0], shown[0])
+                    undamaged.append(float(same.mean()))
+                fall = undamaged[0] - np.asarray(judge(teacher.variables, *shown))
+                both = np.asarray(moments(variables, np.concatenate(shown)))
+                seen.append(SeenPairs(*np.split(both, 2), fall))
+            parts = map(np.concatenate, zip(*seen, strict=True))
+            return SeenPairs(*(part[: len(rows)] for part in parts))
 
-        steps = -(-number // PAIR_ROWS)
-        total = steps * len(pairs)
-        read = (batch for mixture in pairs for batch in batches(mixture, steps=steps))
-        moments, judge = _moments(network), _judge(teacher)
-        found: list[SeenPairs] = []
-        undamaged = 0.0
-        for batch in track(read, total, "trunk and teacher over damage", progress):
-            shown = batch.reference, batch.distorted
-            if not found:
-                undamaged = judge(teacher.variables, shown[0], shown[0]).mean()
-            fall = undamaged - judge(teacher.variables, *shown)
-            both = np.asarray(moments(variables, np.concatenate(shown)))
-            clean, worse = np.split(both, 2)
-            found.append(SeenPairs(clean, worse, np.asarray(fall)))
-        return SeenPairs(*map(np.concatenate, zip(*found, strict=True)))
+        kept = _rows_of(mixture, number, learned)
+        if kept:
+            found.append(
+                _kept(
+                    SeenPairs, run, kept, number, network, variables, [mixture], *more
+                )
+            )
+    return SeenPairs(*map(np.concatenate, zip(*found, strict=True)))
 
-    more = number, teacher.card, release.model_sha(teacher.variables)
-    return _kept(SeenPairs, run, network, variables, pairs, *more)
+
+def _rows_of(mixture: Mixture, total: int, learned: Collection[Path]) -> list[int]:
+    """Which of the first rows of a source's plan show files of these."""
+    size = mixture.batch_size
+    return [
+        row
+        for row in range(total)
+        if planned_row(mixture, *divmod(row, size)).record.distorted in learned
+    ]
+
+
+def _read(
+    mixture: Mixture, rows: Sequence[int], what: str, progress: bool
+) -> Iterable[Batch]:
+    from ganiqa_jax.data.pipeline import chosen
+
+    steps = -(-len(rows) // mixture.batch_size)
+    return track(chosen(mixture, rows), steps, what, progress)
 
 
 def _moments(network: Student) -> Callable[..., Array]:
@@ -192,17 +247,22 @@ def _judge(teacher: release.LoadedModel) -> Callable[..., Array]:
 
 def _kept(
     kind: type[Found],
-    run: Callable[[], Found],
+    run: Callable[[Sequence[int]], Found],
+    rows: Sequence[int],
+    total: int,
     network: Student,
     variables: dict[str, Params],
     mixtures: Sequence[Mixture],
     *more: Any,
 ) -> Found:
-    """What `run` gives, from the folder of the cache `disk` if it is there already."""
+    """What `run` gives for these rows, from the cache `disk` if it is there already.
+
+    All rows are kept there, so that runs which hold out other contents share them.
+    """
     first = mixtures[0]
     if first.cache != "disk" or first.cache_dir is None:
-        return run()
-    facts = [kind.__name__, _code(), jax.__version__, *more]
+        return run(rows)
+    facts = [kind.__name__, _code(), jax.__version__, total, *more]
     facts += [_before_moments(network.config), _trunk_sha(variables)]
     for mixture in mixtures:
         facts += [dataclasses.replace(mixture, cache="off", cache_dir=None)]
@@ -211,12 +271,12 @@ def _kept(
     path = first.cache_dir / f"moments-{key}.npz"
     try:
         with path.open("rb") as stored, np.load(stored) as file:
-            return kind(**{name: file[name] for name in kind._fields})
+            return kind(**{name: file[name][rows] for name in kind._fields})
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
         logger.warning("%s was damaged; it is made again.", path)
-    found = run()
+    found = run(range(total))
     partial = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:
@@ -226,12 +286,12 @@ def _kept(
         logger.warning("%s is not kept: %s.", path, error.strerror or error)
     finally:
         partial.unlink(missing_ok=True)
-    return found
+    return kind(*(array[list(rows)] for array in found))
 
 
 def _before_moments(config: StudentConfig) -> Any:
     """What of a student its moments depend on, weights apart."""
-    if config.trunk.startswith("mobilenet_v1"):
+    if not config.trunk.startswith("efficientvit"):
         return config.trunk, config.taps, config.jnd, config.dtype
     return config
 

@@ -16,6 +16,7 @@ teacher's. Scores alone leave a head that some kinds of damage please.
 import functools
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -25,7 +26,8 @@ from jaxtyping import Array
 
 from ganiqa_jax import losses, release
 from ganiqa_jax.config import DistillConfig, DistillWeights
-from ganiqa_jax.data.mixture import Mixture
+from ganiqa_jax.data.mixture import Mixture, SourceData
+from ganiqa_jax.data.records import Record
 from ganiqa_jax.data.sources import Source, check_unseen, split_path
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
@@ -78,6 +80,7 @@ def start_from_trunk(
     pictures: Mixture,
     config: DistillConfig,
     *,
+    scored: SourceData,
     pairs: Sequence[Mixture] = (),
     teacher: LoadedModel | None = None,
     progress: bool,
@@ -87,9 +90,10 @@ def start_from_trunk(
     Args:
       network: with a pretrained trunk and the semantic branch.
       variables: its variables, pretrained arrays in place.
-      pictures: what the head is fitted to, by `moments.alone`.
+      pictures: what the head is fitted to, by `moments.alone` of the whole source.
       config: `probe`, the seed and of the weights those of the drop are used.
-      pairs: what damage is learned from, by `moments.damaged`.
+      scored: the training part of that source; the rest is not learned from.
+      pairs: what damage is learned from, by `moments.damaged` of the whole source.
       teacher: says what it costs; without one there is no need for pairs.
       progress: a bar on standard error.
 
@@ -98,7 +102,16 @@ def start_from_trunk(
       and, if `probe.steps` is not 0, in `params` (branch and head). The head then
       passes over the pooled map, which has learned nothing yet.
     """
-    seen = see(network, variables, pictures, config.probe.crops, progress=progress)
+    learned = _files(scored.records)
+    seen = see(
+        network,
+        variables,
+        pictures,
+        config.probe.crops,
+        learned=learned,
+        progress=progress,
+    )
+    seen = seen._replace(z=(seen.z - scored.mean) / scored.std)
     branch = variables["frozen"][BRANCH]
     norm = {
         **branch["norm"],
@@ -111,12 +124,25 @@ def start_from_trunk(
         return started
     seen_pairs = None
     if pairs and teacher is not None and config.probe.pairs and config.weights.drop:
+        held_out = _files(pictures.sources[0].records) - learned
+        made_of = [_files(mixture.sources[0].records) for mixture in pairs]
         seen_pairs = see_pairs(
-            network, variables, teacher, pairs, config.probe.pairs, progress=progress
+            network,
+            variables,
+            teacher,
+            pairs,
+            config.probe.pairs,
+            learned=set().union(*made_of) - held_out,
+            progress=progress,
         )
     parts = {name: variables["params"][name] for name in (BRANCH, HEAD)}
     fitted = fit(parts, frozen[BRANCH], seen, seen_pairs, config)
     return {**started, "params": {**variables["params"], **fitted}}
+
+
+def _files(records: Sequence[Record]) -> set[Path]:
+    both = ((record.distorted, record.reference) for record in records)
+    return {path for pair in both for path in pair if path is not None}
 
 
 def fit(

@@ -39,6 +39,7 @@ from ganiqa_jax.data.sources import (
     Source,
     check_unseen,
     load_sources,
+    read_records,
     source_data,
     split_hashes,
     write_splits,
@@ -136,6 +137,7 @@ def distill(
         variables = _start_from_trunk(
             config,
             workdir,
+            sources,
             _mixture(config, sources, pseudo),
             network,
             variables,
@@ -221,6 +223,7 @@ def _load_pretrained(variables: dict, path: str | None, backbone: str) -> dict:
 def _start_from_trunk(
     config: DistillConfig,
     workdir: Path,
+    sources: Sequence[Source],
     mixture: Mixture,
     network: Student,
     variables: dict[str, Params],
@@ -235,12 +238,17 @@ def _start_from_trunk(
     labelled = [n for n, source in enumerate(mixture.sources) if source.labelled]
     # Where nobody scored anything, the teacher's word is what there is to fit to.
     number = public if public in labelled or not labelled else labelled[0]
+    scored, whole = mixture.sources[number], mixture
+    if scored.labelled:
+        every = read_records(sources[number].config)
+        whole = moments.whole(mixture, number, every)
     return probe.start_from_trunk(
         network,
         variables,
-        moments.alone(mixture, number),
+        moments.alone(whole, number),
         config,
-        pairs=moments.damaged(mixture, number),
+        scored=scored,
+        pairs=moments.damaged(whole, number),
         teacher=teacher,
         progress=progress,
     )

@@ -27,7 +27,7 @@ from ganiqa_jax.config import (
 )
 from ganiqa_jax.data.mixture import Mixture, SourceData
 from ganiqa_jax.data.online import pristine_of
-from ganiqa_jax.data.pipeline import batches
+from ganiqa_jax.data.pipeline import batches, chosen
 from ganiqa_jax.data.records import Record, Split
 from ganiqa_jax.data.sources import Source, write_splits
 from ganiqa_jax.errors import InputError
@@ -81,13 +81,24 @@ def pictures(tmp_path_factory) -> Mixture:
         Image.fromarray(pixels.astype(np.uint8)).save(path)
         records.append(Record(path.name, path, None, n / 23, path.stem))
     source = SourceData(tuple(records), "pictures", 4, mean=0.5, std=0.3)
-    return moments.alone(Mixture((source,), crop=32, seed=0), 0)
+    mixture = Mixture((source,), crop=32, seed=0)
+    return moments.alone(moments.whole(mixture, 0, records), 0)
 
 
 @pytest.fixture(scope="module")
-def started(variables, pictures):
+def scored(pictures) -> SourceData:
+    """The training part of the same: all of it."""
+    return dataclasses.replace(pictures.sources[0], mean=0.5, std=0.3)
+
+
+def files(mixture: Mixture) -> set[Path]:
+    return {record.distorted for record in mixture.sources[0].records}
+
+
+@pytest.fixture(scope="module")
+def started(variables, pictures, scored):
     return probe.start_from_trunk(
-        Student(STUDENT), variables, pictures, CONFIG, progress=False
+        Student(STUDENT), variables, pictures, CONFIG, scored=scored, progress=False
     )
 
 
@@ -96,12 +107,13 @@ apply = jax.jit(Student(STUDENT).apply)
 
 def outputs(variables, pictures: Mixture):
     (batch,) = batches(pictures, steps=1)
-    return apply(variables, batch.distorted), batch.mos
+    return apply(variables, batch.distorted), (batch.mos - 0.5) / 0.3
 
 
 def test_moments_are_standardised_over_the_training_pictures(started, pictures):
     network = Student(STUDENT)
-    seen = moments.see(network, started, pictures, 2, progress=False)
+    learned = files(pictures)
+    seen = moments.see(network, started, pictures, 2, learned=learned, progress=False)
     assert seen.moments.shape == (48, 2 * (96 + 192 + 3 * 384 + 768))
     norm = jax.tree.map(np.asarray, started["frozen"]["semantic"]["norm"])
     flat = (seen.moments - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
@@ -115,7 +127,11 @@ def test_what_the_trunk_says_is_kept_for_runs_with_the_same_trunk(
 ):
     kept = dataclasses.replace(pictures, cache="disk", cache_dir=tmp_path)
 
-    def looks(variables=variables, student=STUDENT, crops=1, mixture=kept):
+    every = files(pictures)
+
+    def looks(
+        variables=variables, student=STUDENT, crops=1, mixture=kept, learned=every
+    ):
         """What is seen, and whether pictures were opened for it."""
         if student is not STUDENT:
             others = weights(student)
@@ -130,11 +146,13 @@ def test_what_the_trunk_says_is_kept_for_runs_with_the_same_trunk(
 
         def spy(*args, **kwargs):
             opened.append(True)
-            return batches(*args, **kwargs)
+            return chosen(*args, **kwargs)
 
-        monkeypatch.setattr("ganiqa_jax.data.pipeline.batches", spy)
+        monkeypatch.setattr("ganiqa_jax.data.pipeline.chosen", spy)
         network = Student(student)
-        found = moments.see(network, variables, mixture, crops, progress=False)
+        found = moments.see(
+            network, variables, mixture, crops, learned=learned, progress=False
+        )
         return found, bool(opened)
 
     uncached, _ = looks(mixture=pictures)
@@ -145,6 +163,14 @@ def test_what_the_trunk_says_is_kept_for_runs_with_the_same_trunk(
     for one in (first, again):
         np.testing.assert_array_equal(one.moments, uncached.moments)
         np.testing.assert_array_equal(one.z, uncached.z)
+
+    # Which contents are held out makes no difference to what is kept.
+    some = {path for path in every if path.stem > "15"}
+    fewer, opened = looks(learned=some)
+    alone, _ = looks(learned=some, mixture=pictures)
+    assert not opened and len(fewer.z) == len(some) < len(every)
+    np.testing.assert_array_equal(fewer.z, alone.z)
+    np.testing.assert_allclose(fewer.moments, alone.moments, rtol=1e-5, atol=1e-6)
 
     # What comes after the trunk makes no difference; all else does.
     plain = dataclasses.replace(STUDENT, attention="mhsa", width=16)
@@ -196,18 +222,18 @@ def test_the_trunk_and_the_rest_stay(variables, started):
     assert started["frozen"]["trunk"] is variables["frozen"]["trunk"]
 
 
-def test_the_same_start_again(variables, started, pictures):
+def test_the_same_start_again(variables, started, pictures, scored):
     again = probe.start_from_trunk(
-        Student(STUDENT), variables, pictures, CONFIG, progress=False
+        Student(STUDENT), variables, pictures, CONFIG, scored=scored, progress=False
     )
     for old, new in zip(jax.tree.leaves(started), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_no_steps_fit_nothing(variables, pictures):
+def test_no_steps_fit_nothing(variables, pictures, scored):
     config = dataclasses.replace(CONFIG, probe=ProbeConfig(steps=0, crops=1))
     started = probe.start_from_trunk(
-        Student(STUDENT), variables, pictures, config, progress=False
+        Student(STUDENT), variables, pictures, config, scored=scored, progress=False
     )
     assert started["params"] is variables["params"]
     mean = started["frozen"]["semantic"]["norm"]["mean"]
@@ -222,8 +248,7 @@ class Strict:
         return NetworkOutput(z=same.astype(jnp.float32), logits=None, features={})
 
 
-def test_pairs_are_made_of_the_photographs_and_of_the_scored_pictures(pictures):
-    (scored,) = pictures.sources
+def test_pairs_are_made_of_the_photographs_and_of_the_scored_pictures(scored):
     photographs = dataclasses.replace(
         scored,
         records=tuple(pristine_of(scored.records[:3])),
@@ -240,8 +265,9 @@ def test_pairs_are_made_of_the_photographs_and_of_the_scored_pictures(pictures):
         assert np.abs(batch.reference - batch.distorted).max() > 0.01
 
 
-def test_a_fit_with_pairs_learns_what_damage_costs(variables, pictures, started):
-    (scored,) = pictures.sources
+def test_a_fit_with_pairs_learns_what_damage_costs(
+    variables, pictures, scored, started
+):
     noisy = dataclasses.replace(
         scored,
         records=tuple(pristine_of(scored.records)),
@@ -261,6 +287,7 @@ def test_a_fit_with_pairs_learns_what_damage_costs(variables, pictures, started)
         variables,
         pictures,
         config,
+        scored=scored,
         pairs=pairs,
         teacher=teacher,
         progress=False,

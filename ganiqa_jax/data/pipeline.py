@@ -8,7 +8,7 @@ turns are made later, on the device, keyed by `Batch.index`.
 import dataclasses
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -38,7 +38,7 @@ import tensorflow as tf
 # The accelerator is JAX's alone; tensorflow would take all of its memory.
 tf.config.set_visible_devices([], "GPU")
 
-__all__ = ["Mixture", "Share", "SourceData", "batches", "epoch", "plan"]
+__all__ = ["Mixture", "Share", "SourceData", "batches", "chosen", "epoch", "plan"]
 
 Planned = Callable[[Mixture, int, int], PlannedRow]
 """What a row of a batch holds: of the mixture, the step and the number of the row."""
@@ -82,6 +82,25 @@ def batches(
     plan(mixture, start_step + steps - 1)  # too long a run fails now, not after days
     numbers = range(start_step, start_step + steps)
     return _Batches(mixture, planned_row, share, numbers, prefetch, threads)
+
+
+def chosen(mixture: Mixture, rows: Sequence[int]) -> Iterator[Batch]:
+    """Batches of these rows of the plan, numbered through all steps, and no others.
+
+    The last batch is filled with its last row again, so that all have one shape.
+
+    Args:
+      mixture: of one source.
+      rows: at least one.
+    """
+    size = mixture.batch_size
+
+    def planned(mixture: Mixture, step: int, slot: int) -> PlannedRow:
+        row = rows[min(step * size + slot, len(rows) - 1)]
+        return planned_row(mixture, *divmod(row, size))
+
+    numbers = range(-(-len(rows) // size))
+    return _Batches(mixture, planned, _checked(mixture, None), numbers, 2, 2)
 
 
 def epoch(

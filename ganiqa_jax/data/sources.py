@@ -59,7 +59,7 @@ def load_sources(data: DataConfig, workdir: Path) -> list[Source]:
     """
     sources = []
     for config in data.sources:
-        records = _records(config)
+        records = read_records(config)
         split, protocol = _split(data, config, records, workdir)
         if not split.train:
             raise InputError(
@@ -106,7 +106,7 @@ def _source_data(
     )
 
 
-def _records(config: SourceConfig) -> list[Record]:
+def read_records(config: SourceConfig) -> list[Record]:
     """What a source may draw from, before it is split."""
     records = catalog.read(config.dataset, Path(config.root))
     if config.role != "pictures" and any(r.reference is None for r in records):
