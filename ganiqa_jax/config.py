@@ -266,7 +266,8 @@ class DistillConfig:
     """Stage 2: the student learns from scores and from the frozen teacher.
 
     Attributes:
-      teacher: run directory of stage 1; empty trains without a teacher.
+      teacher: run directory of stage 1, or the name of a released teacher
+        (`teacher-s`); empty trains without a teacher.
       probe: the start on a pretrained trunk; without one it is not used.
       pseudo_crops: crops whose mean is a pseudo-label and whose variance is its
         confidence.

@@ -5,6 +5,7 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from ganiqa_jax.errors import InputError
@@ -36,9 +37,10 @@ def from_json(cls: type[T], values: dict[str, Any]) -> T:
         raise InputError(f"{cls.__name__}: {error}") from error
 
 
-def config_hash(config: Any) -> str:
-    """Twelve hex digits over the class name and every field."""
-    text = json.dumps([type(config).__name__, to_json(config)], sort_keys=True)
+def config_hash(config: Any, without: Collection[str] = ()) -> str:
+    """Twelve hex digits over the class name and every field but those of `without`."""
+    values = {k: v for k, v in to_json(config).items() if k not in without}
+    text = json.dumps([type(config).__name__, values], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

@@ -154,13 +154,19 @@ class DataConfig:
 class Preprocessing:
     """How a picture file becomes crops: together, the preprocessing identity.
 
+    With `whole` there is one view of every picture, all of it. A picture that is no
+    square is squeezed along one side, one of 16:9 to 9/16 of its width: the price of
+    one fixed shape that looks at everything.
+
     Attributes:
       short_side: shorter side after resizing, pixels; 0 keeps every pixel.
       crop: side of a crop, pixels; smaller pictures are reflected out to it.
       points: crop positions: 1 the centre, 5 the corners and the centre.
-      mirror: also score each crop mirrored.
+      mirror: also score each crop, or the whole, mirrored.
       alpha: colour under transparent pixels.
       exif: apply the orientation that the file asks for.
+      whole: the picture is stretched to `crop` x `crop` pixels, whatever its sides,
+        and is the only crop: `points` is 1, `short_side` 0.
     """
 
     short_side: int = 0
@@ -169,8 +175,17 @@ class Preprocessing:
     mirror: bool = False
     alpha: Literal["white", "black"] = "white"
     exif: bool = True
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            not self.whole or (self.points == 1 and self.short_side == 0),
+            "preprocessing.whole shows all of a picture at once: points must be 1 and "
+            f"short_side 0; they are {self.points} and {self.short_side}",
+        )
 
     @property
     def sha(self) -> str:
         """Twelve hex digits that change when anything that moves a score does."""
-        return config_hash(self)
+        # Models were released, and rows written, before there was `whole`.
+        return config_hash(self, without=() if self.whole else ("whole",))

@@ -16,7 +16,7 @@ from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.image.boxes import test_boxes
 from ganiqa_jax.release import LoadedModel, load_model
 from ganiqa_jax.released import find_model
-from ganiqa_jax.scoring.cropping import resized_sides
+from ganiqa_jax.scoring.cropping import seen_sides
 from ganiqa_jax.types import NetworkOutput
 
 Loss = Callable[..., Float[Array, " B"]]
@@ -63,7 +63,7 @@ def differentiable_crops(
       second, and so on.
     """
     batch, height, width, _ = pictures.shape
-    sides = resized_sides(height, width, preprocessing.short_side)
+    sides = seen_sides(height, width, preprocessing)
     if sides != (height, width):
         # Along the rows, then along the columns, as Pillow, which clips after each.
         for shape in ((batch, height, sides[1], 3), (batch, *sides, 3)):

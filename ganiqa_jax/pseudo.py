@@ -14,6 +14,7 @@ import numpy as np
 from ganiqa_jax import processes, release
 from ganiqa_jax.config import DistillConfig
 from ganiqa_jax.data.sources import Source
+from ganiqa_jax.network_config import require
 from ganiqa_jax.progress import track
 
 PseudoLabels = Mapping[str, tuple[float, float]]
@@ -33,11 +34,20 @@ def pseudo_labels(
     share `pseudo_drop` gets 0. Kept in `pseudo_labels/` of the run directory.
     Process 0 makes them on its own devices; the others wait. Pairs that are made while
     training have none: the teacher scores them in the step.
+
+    Raises:
+      InputError: if the teacher looks at whole pictures: it has no crops to vary.
     """
     labels: dict[str, PseudoLabels] = {}
     for source in sources:
         if source.config.labelled or source.config.distort or teacher is None:
             continue
+        require(
+            not teacher.card.preprocessing.whole,
+            f"{teacher.card.name} looks at whole pictures; pseudo-labels of "
+            f"{source.config.dataset} need a teacher of crops, whose variance says how "
+            "sure it is",
+        )
         path = workdir / "pseudo_labels" / f"{source.config.dataset}.csv"
         if processes.is_first() and not path.exists():
             rows = _infer_pseudo_labels(config, source, teacher, progress)

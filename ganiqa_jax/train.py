@@ -49,6 +49,7 @@ from ganiqa_jax.loop import Run, run_loop
 from ganiqa_jax.models import Student, Teacher
 from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
 from ganiqa_jax.pseudo import PseudoLabels, pseudo_labels
+from ganiqa_jax.released import find_model
 from ganiqa_jax.types import Batch, Params
 
 logger = logging.getLogger("ganiqa_jax")
@@ -119,7 +120,8 @@ def distill(
     """Stage 2: trains the no-reference student on scores and on the teacher.
 
     Arguments and errors as in `train_teacher`; `config.teacher` names the run
-    directory of stage 1, and an empty name trains the control without a teacher.
+    directory of stage 1, or a released teacher, and an empty name trains the control
+    without a teacher.
     """
     sources = load_sources(config.data, workdir)
     teacher = _load_teacher(config, sources)
@@ -185,7 +187,7 @@ def _load_teacher(
 ) -> release.LoadedModel | None:
     if not config.teacher:
         return None
-    folder = Path(config.teacher)
+    folder = find_model(config.teacher)
     teacher = release.load_model(folder)
     if not isinstance(teacher.card.config, TeacherConfig):
         raise InputError(f"{folder} holds a {teacher.card.role}, not a teacher.")
@@ -238,16 +240,15 @@ def _start_from_trunk(
     labelled = [n for n, source in enumerate(mixture.sources) if source.labelled]
     # Where nobody scored anything, the teacher's word is what there is to fit to.
     number = public if public in labelled or not labelled else labelled[0]
-    scored, whole = mixture.sources[number], mixture
-    if scored.labelled:
-        every = read_records(sources[number].config)
-        whole = moments.whole(mixture, number, every)
+    whole = mixture
+    if mixture.sources[number].labelled:
+        whole = moments.whole(mixture, number, read_records(sources[number].config))
     return probe.start_from_trunk(
         network,
         variables,
         moments.alone(whole, number),
         config,
-        scored=scored,
+        scored=mixture.sources[number],
         pairs=moments.damaged(whole, number),
         teacher=teacher,
         progress=progress,

@@ -45,9 +45,10 @@ class FakeTeacher(nn.Module):
         return NetworkOutput(-weight * difference, None, {})
 
 
-def fake_model(role="student", *, points=5, scale=SCALE):
+def fake_model(role="student", *, points=5, scale=SCALE, whole=False):
     """A model as `release.load_model` returns it; crops of 16 pixels."""
-    preprocessing = Preprocessing(crop=CROP, points=points, mirror=False)
+    points = 1 if whole else points
+    preprocessing = Preprocessing(crop=CROP, points=points, mirror=False, whole=whole)
     config = StudentConfig() if role == "student" else TeacherConfig()
     card = ModelCard(role, "fake", config, preprocessing, scale, "test", (), {})
     network = FakeStudent() if role == "student" else FakeTeacher()

@@ -207,6 +207,17 @@ def test_scores_are_printed_for_people_and_for_programs(run, folder):
     assert middle["prep_sha"] != row["prep_sha"]
 
 
+def test_crops_of_a_model_that_sees_the_whole(run, monkeypatch):
+    monkeypatch.setattr(release, "load_model", lambda path: fake_model(whole=True))
+    model = ("score", "pictures/a.png", "-m", "student", "--json")
+    status, lines, _ = run(*model)
+    assert (status, run(*model, "--crops", "1")[0]) == (0, 0)
+    assert json.loads(lines.splitlines()[1])["crops"] == 1
+    status, out, stderr = run(*model, "--crops", "5")
+    assert (status, out) == (2, "")
+    assert len(stderr.strip().splitlines()) == 1 and "no crops to choose" in stderr
+
+
 def test_names_that_are_no_text_come_through(run, folder):
     name = os.fsencode(folder / "pictures") + b"/n\xff\n\x1b[31m.png"
     os.rename(folder / "pictures" / "b.png", name)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.cropping import (
     cut_resized,
     prepare,
@@ -109,3 +110,64 @@ def test_a_picture_smaller_than_the_crop_is_mirrored_out(rgb):
     crops = prepare(rgb, Preprocessing(crop=48, points=1))
     np.testing.assert_array_equal(crops[0], reflect_to(rgb, 48))
     assert prepare(rgb, Preprocessing(crop=48, points=1, short_side=64)).shape[1] == 48
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 80), st.integers(-8, 8), st.booleans(), st.booleans())
+def test_the_whole_of_any_picture_is_one_view(short, aspect, tall, mirror):
+    long = short * max(1, abs(aspect))
+    sides = (long, short) if tall else (short, long)
+    pixels = np.random.default_rng(long).integers(0, 256, (*sides, 3), np.uint8)
+    rules = Preprocessing(crop=48, points=1, mirror=mirror, whole=True)
+    views = prepare(pixels, rules)
+    assert views.shape == (1 + mirror, 48, 48, 3) and views.dtype == np.uint8
+    np.testing.assert_array_equal(views[-1], views[0, :, ::-1] if mirror else views[0])
+    # Nothing is left out, and nothing is nearer than it was.
+    assert np.abs(views[0].mean() - pixels.mean()) < 40
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (1, 300), (300, 1), (20_000, 16)])
+def test_even_a_thread_is_seen_whole(sides):
+    rules = Preprocessing(crop=32, points=1, whole=True)
+    grey = np.full((*sides, 3), 77, np.uint8)
+    np.testing.assert_array_equal(prepare(grey, rules), np.full((1, 32, 32, 3), 77))
+
+
+def test_a_whole_picture_is_stretched_and_its_corners_stay_corners():
+    pixels = np.zeros((40, 160, 3), np.uint8)
+    pixels[:20, :80, 0] = pixels[20:, 80:, 1] = 200
+    (view,) = prepare(pixels, Preprocessing(crop=32, points=1, whole=True))
+    assert (view[:13, :13] == (200, 0, 0)).all()
+    assert (view[19:, 19:] == (0, 200, 0)).all()
+    assert not view[19:, :13].any() and not view[:13, 19:].any()
+
+
+def test_a_whole_picture_of_the_right_size_is_not_touched():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    (view,) = prepare(pixels, Preprocessing(crop=64, points=1, whole=True))
+    np.testing.assert_array_equal(view, pixels)
+
+
+@pytest.mark.parametrize("side", [512, 333, 100])
+def test_of_a_square_the_whole_is_the_resized_picture(side):
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    whole = Preprocessing(crop=320, points=1, whole=True)
+    cut = Preprocessing(short_side=320, crop=320, points=1)
+    np.testing.assert_array_equal(prepare(pixels, whole), prepare(pixels, cut))
+
+
+@pytest.mark.parametrize("others", [{}, {"points": 9}, {"points": 1, "short_side": 8}])
+def test_a_whole_picture_has_no_positions_and_no_shorter_side(others):
+    with pytest.raises(InputError, match="points must be 1 and short_side 0"):
+        Preprocessing(whole=True, **others)
+
+
+def test_the_identity_of_released_models_stays_and_the_whole_has_its_own():
+    """The hexadecimal digits were those before there was `whole`."""
+    assert Preprocessing().sha == "8fb115270079"
+    assert Preprocessing(short_side=320, crop=224).sha == "09a8a1c39882"
+    cut = Preprocessing(crop=320, points=1)
+    assert cut.sha == "72fe2d35ce5c"
+    whole = Preprocessing(crop=320, points=1, whole=True)
+    mirrored = Preprocessing(crop=320, points=1, mirror=True, whole=True)
+    assert len({cut.sha, whole.sha, mirrored.sha}) == 3

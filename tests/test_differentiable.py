@@ -52,6 +52,16 @@ def test_crops_are_those_of_scoring(sides, mirror):
     assert np.abs(found - wanted).mean() < 0.5
 
 
+@pytest.mark.parametrize("sides", [(256, 256), (120, 400), (64, 48)])
+def test_whole_pictures_are_those_of_scoring(sides):
+    preprocessing = Preprocessing(crop=80, points=1, mirror=True, whole=True)
+    smooth = Image.fromarray(photographs.astronaut()).resize(sides[::-1])
+    wanted = prepare(np.asarray(smooth), preprocessing)
+    found = differentiable_crops(floats(np.asarray(smooth)), preprocessing) * 255
+    np.testing.assert_allclose(found, wanted, atol=2)
+    assert np.abs(found - wanted).mean() < 0.5
+
+
 def test_it_is_one_minus_the_score_of_each_picture(loss_and_slope, photograph):
     turned = photograph[::-1].copy()
     scorer = gq.create_scorer()

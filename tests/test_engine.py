@@ -67,6 +67,45 @@ def test_another_number_of_crops_is_another_preprocessing(monkeypatch, crops):
     assert row.prep_sha != create_scorer("student").score(pictures[0]).prep_sha
 
 
+def test_a_model_of_whole_pictures_has_no_crops_to_choose(monkeypatch):
+    model = fake_model(whole=True)
+    monkeypatch.setattr(release, "load_model", lambda folder: model)
+    own, one = create_scorer("student"), create_scorer("student", crops=1)
+    assert one.card == own.card == model.card
+    wide = picture(0, 20, 160)
+    row = own.score(wide)
+    assert (row.status, row.crops, row.width, row.height) == ("ok", 1, 160, 20)
+    z = wide[..., 0].mean() / 255 - wide[..., 1].mean() / 255
+    assert row.score == pytest.approx(0.5 + 0.25 * z, abs=0.01)
+    for crops in (5, 9):
+        with pytest.raises(InputError, match="fake looks at whole pictures") as caught:
+            create_scorer("student", crops=crops)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sides", "shown"),
+    [((20, 160), (16, 128)), ((160, 16), (160, 16)), ((400, 300), (21, 16))],
+)
+def test_the_map_of_a_whole_picture_has_its_shape(sides, shown):
+    scorer = Scorer(JaxCompute(*fake_model(whole=True), batch_size=1))
+    pixels = np.zeros((*sides, 3), np.uint8)
+    pixels[:, sides[1] // 2 :, 0] = 200
+    found = scorer.quality_map(pixels)
+    assert found.pixels.shape == (*shown, 3) and found.scores.shape == shown
+    half = 0.5 + 0.25 * 200 / 255
+    np.testing.assert_allclose(found.scores[:, 0], 0.5, atol=0.01)
+    np.testing.assert_allclose(found.scores[:, -1], half, atol=0.01)
+
+
+def test_pairs_are_seen_whole_alike():
+    scorer = Scorer(JaxCompute(*fake_model("teacher", whole=True), batch_size=2))
+    wide, tall = picture(0, 20, 160), picture(1, 160, 20)
+    (same, other) = scorer.compare_iter([(wide, wide), (wide, tall)])
+    assert (same.status, same.crops, same.score) == ("ok", 1, pytest.approx(0.5))
+    assert other.status != "ok" and "Sizes differ" in other.error
+
+
 def test_score_is_clipped_and_mos_with_it():
     scale = Scale(name="ten", low=1.0, high=10.0, mean=0.9, std=5.0)
     red, green = np.zeros((2, 20, 20, 3), np.uint8)

@@ -61,6 +61,15 @@ def test_file_has_a_record_of_its_card_and_bytes_beside_it(role, to, tmp_path):
     assert record["parity"]["difference"] == done.parity.difference < 1e-5
 
 
+def test_a_model_of_whole_pictures_says_so_in_its_file(tmp_path):
+    model = fake_model(whole=True)
+    path = export_model(model, "onnx", tmp_path).path
+    assert create_scorer(path, backend="onnx", crops=1).card == model.card
+    assert b"whole pictures, stretched" in path.read_bytes()
+    with pytest.raises(InputError, match="no crops to choose"):
+        create_scorer(path, backend="onnx", crops=9)
+
+
 def test_stablehlo_runs_any_batch_on_three_platforms(tmp_path):
     model = fake_model()
     path = export_model(model, "stablehlo", tmp_path / "a.stablehlo").path

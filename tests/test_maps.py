@@ -32,6 +32,22 @@ def test_a_map_that_tells_the_place_tells_it_of_the_picture(sides, points, mirro
     assert np.abs(whole - columns)[seen].max() <= 4
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("sides", [(32, 32), (20, 160), (90, 33), (5, 7), (1, 60)])
+def test_a_map_of_the_whole_covers_it_in_its_own_shape(sides, mirror):
+    """As above; the whole is stretched to a square, and the map back."""
+    across = np.linspace(0, 240, sides[1])
+    columns = np.broadcast_to(np.round(across).astype(np.uint8), sides)
+    preprocessing = rules(points=1, mirror=mirror, whole=True)
+    views = cropping.prepare(np.stack([columns] * 3, axis=-1), preprocessing)
+    assert len(views) == 1 + mirror
+    cells = views[..., 0].reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
+    found = maps.map_of_picture(cells, sides, preprocessing)
+    assert found.shape == sides and np.isfinite(found).all()
+    # Off by half a cell of 8 at a border, and by a stretched pixel.
+    assert np.abs(found - columns).max() <= 240 / 8 / 2 + 240 / sides[1] / 2
+
+
 def test_overlay_has_one_colour_for_a_score_and_leaves_what_is_not_known():
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     quality = np.full((6, 8), 0.5)

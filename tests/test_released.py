@@ -10,6 +10,7 @@ from fake_models import fake_model
 from ganiqa_jax import arrays, cli, release, released
 from ganiqa_jax.card import card_values, with_results
 from ganiqa_jax.errors import InputError
+from ganiqa_jax.released import read_released
 from ganiqa_jax.rundir import write_json
 
 
@@ -67,6 +68,29 @@ def test_list_and_info_say_how_a_score_is_read(installed, capfd):
     assert json.loads(out)["preprocessing"]["crop"] == 16
     status, out, _ = run(capfd, "list", "--json")
     assert [each["name"] for each in json.loads(out)] == ["light"]
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_info_says_that_whole_pictures_are_seen(installed, capfd, mirror):
+    card = fake_model(whole=True).card
+    view = dataclasses.replace(card.preprocessing, mirror=mirror)
+    card = dataclasses.replace(card, preprocessing=view)
+    write_json(installed / "card.json", card_values(card))
+    status, out, _ = run(capfd, "info", "light")
+    assert status == 0 and "whole picture at 16x16" in out
+    assert ("and its mirror image" in out) == mirror
+    status, out, _ = run(capfd, "info", "light", "--json")
+    assert json.loads(out)["prep_sha"] == view.sha
+    assert json.loads(out)["preprocessing"]["whole"] is True
+
+
+def test_released_models_are_as_before_there_were_whole_pictures():
+    found = {
+        path.name: read_released(path) for path in sorted(released.PACKAGED.iterdir())
+    }
+    assert found["student-s"]["prep_sha"] == "09a8a1c39882"
+    assert found["teacher-s"]["prep_sha"] == "74777808692a"
+    assert not any(card["preprocessing"]["whole"] for card in found.values())
 
 
 def test_verify_hashes_again_and_fails_with_status_4(installed, capfd):

@@ -111,14 +111,12 @@ def _described(facts: dict[str, Any]) -> "list[tuple[str, str]]":
     takes = (
         "reference and distorted picture" if facts["role"] == "teacher" else "picture"
     )
-    side = f"shorter side to {view['short_side']}, " if view["short_side"] else ""
-    mirrored = " and their mirror images" if view["mirror"] else ""
     rows = [
         ("name", facts["name"]),
         ("role", f"{facts['role']}: takes a {takes}"),
         ("score", "0 to 1, higher is better"),
         ("mos", f"{scale['low']:g} to {scale['high']:g} on {scale['name']}"),
-        ("pictures", f"{side}{view['points']} crops of {view['crop']}{mirrored}"),
+        ("pictures", _seen(view)),
         ("network", _network(facts["config"])),
         *((f"trained on {name}", _licence(name)) for name in facts["data"]),
         ("made by", facts["made_by"]),
@@ -128,6 +126,16 @@ def _described(facts: dict[str, Any]) -> "list[tuple[str, str]]":
     rows += [("note", note) for note in facts.get("notes", ())]
     rows += [(name, f"{value:.4g}") for name, value in facts["results"].items()]
     return rows
+
+
+def _seen(view: dict[str, Any]) -> str:
+    """What a model looks at of a picture."""
+    if view["whole"]:
+        mirrored = " and its mirror image" if view["mirror"] else ""
+        return f"whole picture at {view['crop']}x{view['crop']}{mirrored}"
+    side = f"shorter side to {view['short_side']}, " if view["short_side"] else ""
+    mirrored = " and their mirror images" if view["mirror"] else ""
+    return f"{side}{view['points']} crops of {view['crop']}{mirrored}"
 
 
 def _licence(data: str) -> str:

@@ -180,8 +180,9 @@ def _version(package: str) -> str:
 def _for_people(card: ModelCard) -> dict[str, str]:
     """What other readers of an ONNX file should know."""
     scale = card.scale
+    kind = "whole pictures, stretched," if card.preprocessing.whole else "crops"
     return {
-        "input": "uint8 RGB crops [batch, side, side, 3]; "
+        "input": f"uint8 RGB {kind} [batch, side, side, 3]; "
         + ("reference, distorted" if card.role == "teacher" else "distorted"),
         "output": "z; higher is better",
         "score": f"clip(mean z of the crops * {scale.std!r} + {scale.mean!r}, 0, 1)",

@@ -83,9 +83,18 @@ def create_compute(
 
 
 def with_crops(card: ModelCard, crops: Crops | None) -> ModelCard:
-    """A model that looks at so many crops of a picture; None at those of its card."""
+    """A model that looks at so many crops of a picture; None at those of its card.
+
+    Raises:
+      InputError: if the model looks at whole pictures, and `crops` is not 1.
+    """
     if crops is None:
         return card
+    if card.preprocessing.whole and crops != 1:
+        raise InputError(
+            f"crops={crops}: {card.name} looks at whole pictures; it has no crops to "
+            "choose."
+        )
     view = dataclasses.replace(card.preprocessing, points=crops)
     return dataclasses.replace(card, preprocessing=view)
 

@@ -1,4 +1,4 @@
-"""Decoded pictures become crops: resized, mirrored outwards, cut.
+"""Decoded pictures become crops: resized, mirrored outwards, cut; or stretched whole.
 
 One way for training and scoring. All resizing is by Pillow's bicubic filter, which
 widens with the reduction (antialiasing), along the rows and then along the columns: by
@@ -55,10 +55,20 @@ def resize_short_side(
       DecodeError: as `resized_sides`.
     """
     height, width = pixels.shape[:2]
-    sides = resized_sides(height, width, side)
-    if sides == (height, width):
-        return pixels
-    return np.asarray(resize_to(Image.fromarray(pixels), sides))
+    return _resized(pixels, resized_sides(height, width, side))
+
+
+def seen_sides(
+    height: int, width: int, preprocessing: Preprocessing
+) -> tuple[int, int]:
+    """Height and width of what crops are cut from: resized, or stretched whole.
+
+    Raises:
+      DecodeError: as `resized_sides`.
+    """
+    if preprocessing.whole:
+        return preprocessing.crop, preprocessing.crop
+    return resized_sides(height, width, preprocessing.short_side)
 
 
 def resize_to(image: Image.Image, sides: tuple[int, int]) -> Image.Image:
@@ -124,6 +134,8 @@ def prepare(
 ) -> UInt8[np.ndarray, "N S S 3"]:
     """The crops that a score is the mean over: resize, mirror outwards, cut.
 
+    With `whole` the picture, stretched to the side of a crop, is the only one.
+
     The same sides give the same boxes, so a reference and its distorted version
     are cut alike.
 
@@ -133,13 +145,22 @@ def prepare(
         crops follow the plain ones.
     """
     side = preprocessing.crop
-    resized = resize_short_side(pixels, preprocessing.short_side)
-    filled = reflect_to(resized, side)
+    height, width = pixels.shape[:2]
+    sides = seen_sides(height, width, preprocessing)
+    filled = reflect_to(_resized(pixels, sides), side)
     boxes = test_boxes(filled.shape[0], filled.shape[1], side, preprocessing.points)
     crops = np.stack([filled[y : y + side, x : x + side] for y, x in boxes])
     if preprocessing.mirror:
         crops = np.concatenate([crops, crops[:, :, ::-1]])
     return crops
+
+
+def _resized(
+    pixels: UInt8[np.ndarray, "H W 3"], sides: tuple[int, int]
+) -> UInt8[np.ndarray, "h w 3"]:
+    if sides == pixels.shape[:2]:
+        return pixels
+    return np.asarray(resize_to(Image.fromarray(pixels), sides))
 
 
 class _Grid(NamedTuple):

@@ -28,7 +28,6 @@ from ganiqa_jax.scoring.computing import (
     create_compute,
     crops_of,
 )
-from ganiqa_jax.scoring.cropping import prepare
 from ganiqa_jax.scoring.decode import MAX_PIXELS
 from ganiqa_jax.scoring.find import find_pictures
 from ganiqa_jax.scoring.loading import (
@@ -39,7 +38,7 @@ from ganiqa_jax.scoring.loading import (
     check_pixels,
     load_pair,
     load_picture,
-    load_resized,
+    load_with_crops,
     name_of,
 )
 from ganiqa_jax.scoring.maps import QualityMap, map_of_picture
@@ -70,7 +69,8 @@ def create_scorer(
       max_pixels: pictures that claim more are refused undecoded.
       pictures: how many there will be, if that is known: few make smaller batches.
       crops: of a picture, in place of the model's own number: fewer are faster and
-        say less. Rows have another preprocessing identity.
+        say less. Rows have another preprocessing identity. A model that looks at
+        whole pictures takes 1 alone.
 
     Raises:
       InputError: if the folder holds no model, or the backend is not installed.
@@ -248,8 +248,8 @@ class Scorer:
             raise InputError("Quality maps need the jax backend.")
         preprocessing = self.card.preprocessing
         rules = LoadRules(preprocessing, self._max_pixels)
-        pixels = load_resized(picture, rules)
-        z = self._compute.cells(prepare(pixels, preprocessing))
+        pixels, crops = load_with_crops(picture, rules)
+        z = self._compute.cells(crops)
         scores = self.card.scale.to_score(z)
         return QualityMap(
             pixels, map_of_picture(scores, pixels.shape[:2], preprocessing)

@@ -85,14 +85,21 @@ def load_picture(source: Source, name: str, rules: LoadRules) -> Loaded:
     return loaded
 
 
-def load_resized(source: Source, rules: LoadRules) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture that crops are cut from.
+def load_with_crops(
+    source: Source, rules: LoadRules
+) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "N S S 3"]]:
+    """The picture that maps of its crops are laid over, and the crops.
+
+    It is what they are cut from; where that is the whole, stretched, the picture has
+    its own shape, with a shorter side of at most that of the crop.
 
     Raises:
       DecodeError: if it cannot be read.
     """
-    picture = _open(source, rules, Loaded(""))
-    return resize_short_side(picture.pixels, rules.preprocessing.short_side)
+    pixels = _open(source, rules, Loaded("")).pixels
+    view = rules.preprocessing
+    side = min(view.crop, *pixels.shape[:2]) if view.whole else view.short_side
+    return resize_short_side(pixels, side), prepare(pixels, view)
 
 
 def load_pair(

@@ -23,7 +23,8 @@ class QualityMap(NamedTuple):
     """A picture and its map.
 
     Attributes:
-      pixels: as the network sees them, its shorter side resized.
+      pixels: what crops are cut from; if the network sees the whole, stretched, in
+        their own shape, the shorter side at most that of a crop.
       scores: in [0, 1] for every pixel; NaN where no crop lay.
     """
 
@@ -53,10 +54,15 @@ def map_of_picture(
 
     Args:
       cells: of each crop, in the order of `cropping.prepare`.
-      sides: height and width of the picture after `cropping.resize_short_side`.
+      sides: height and width of the picture of `loading.load_with_crops`.
       rules: how it was cut.
     """
     side = rules.crop
+    if rules.whole:
+        views = [
+            each[:, ::-1] if mirrored else each for mirrored, each in enumerate(cells)
+        ]
+        return _enlarged(np.mean(views, axis=0), sides)
     # A picture smaller than a crop was mirrored outwards, half of it before.
     before = [max(0, side - length) // 2 for length in sides]
     height, width = (max(side, length) for length in sides)
@@ -67,7 +73,7 @@ def map_of_picture(
         if number >= len(boxes):  # of a mirrored crop
             map_of_crop = map_of_crop[:, ::-1]
         place = slice(top, top + side), slice(left, left + side)
-        total[place] += _enlarged(map_of_crop, side)
+        total[place] += _enlarged(map_of_crop, (side, side))
         count[place] += 1
     with np.errstate(invalid="ignore"):
         mean = total / count
@@ -95,6 +101,9 @@ def overlay(
     return np.where(known[..., None], mixed, pixels)
 
 
-def _enlarged(cells: Float[np.ndarray, "n m"], side: int) -> Float32[np.ndarray, "S S"]:
+def _enlarged(
+    cells: Float[np.ndarray, "n m"], sides: tuple[int, int]
+) -> Float32[np.ndarray, "H W"]:
+    height, width = sides
     image = Image.fromarray(np.asarray(cells, np.float32))
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
