@@ -13,7 +13,20 @@ Backbone = Literal[
     "mobilenet_v1",
     "mobilenet_v1_100",
 ]
-Trunk = Literal["mobilenet_v1", "mobilenet_v1_100", "efficientvit", "efficientvit_m0"]
+Trunk = Literal[
+    "mobilenet_v1",
+    "mobilenet_v1_100",
+    "efficientnet_lite0",
+    "efficientvit",
+    "efficientvit_m0",
+]
+FREEZABLE_BLOCKS: dict[Trunk, int] = {
+    "mobilenet_v1": 13,
+    "mobilenet_v1_100": 13,
+    "efficientnet_lite0": 16,
+}
+"""Of the trunks that have any, how many `frozen_blocks` may count."""
+
 Attention = Literal["cga", "mhsa", "none"]
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -162,15 +175,18 @@ class StudentConfig:
     Attributes:
       trunk: the feature extractor; its pointwise and depthwise convolutions train.
       trunk_weights: path of its ImageNet weights, or a student whose trunk it goes on
-        from (`student-s`, a run directory). Batch-norm statistics of
-        MobileNetV1 then stay fixed; None starts from random weights and normalises
-        by the batch. `efficientvit` is ours and has none; `efficientvit_m0` is the
-        published network, with maps half as fine.
+        from (`student-s`, a run directory). Batch-norm statistics of MobileNetV1
+        and EfficientNet-Lite0 then stay fixed; None starts from random weights and
+        normalises by the batch. `efficientvit` is ours and has none;
+        `efficientvit_m0` is the published network, with maps half as fine.
       taps: `multi` takes all resolutions, `single` one map at 1/16 alone.
-      frozen_blocks: leading MobileNetV1 blocks that stay as loaded (the stem goes
-        with them), which makes a step on CPU much cheaper.
+      frozen_blocks: leading blocks that stay as loaded (the stem goes with them),
+        which makes a step on CPU much cheaper: of 13 in MobileNetV1, of 16 in
+        EfficientNet-Lite0.
+      neck_level: index among the three coarsest resolutions of the grid that the maps
+        are fused on: 1 is 1/16, 2 is 1/32, a quarter of the tokens.
       semantic: a branch on means and deviations of the trunk's channels, at all
-        levels (of MobileNetV1: six maps).
+        levels (of MobileNetV1: six maps, of EfficientNet-Lite0: five).
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 
@@ -178,6 +194,7 @@ class StudentConfig:
     trunk_weights: str | None = None
     taps: Literal["multi", "single"] = "multi"
     frozen_blocks: int = 0
+    neck_level: int = 1
     width: int = 128
     heads: int = 4
     layers: int = 1
@@ -197,8 +214,12 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         _check_network(self)
-        require(0 <= self.frozen_blocks <= 13, "frozen_blocks must be 0 to 13")
+        blocks = FREEZABLE_BLOCKS.get(self.trunk, 0)
         require(
-            self.frozen_blocks == 0 or self.trunk.startswith("mobilenet_v1"),
-            "frozen_blocks needs trunk='mobilenet_v1'",
+            self.frozen_blocks == 0 or blocks > 0,
+            "frozen_blocks needs trunk='mobilenet_v1' or 'efficientnet_lite0'",
         )
+        require(
+            0 <= self.frozen_blocks <= blocks, f"frozen_blocks must be 0 to {blocks}"
+        )
+        require(0 <= self.neck_level <= 2, "neck_level must be 0 to 2")

@@ -1,4 +1,4 @@
-"""The four feature extractors: shapes, sizes, freezing, and what they compute."""
+"""The feature extractors: shapes, sizes, freezing, and what they compute."""
 
 import functools
 from pathlib import Path

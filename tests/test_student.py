@@ -128,7 +128,9 @@ def test_quality_map_has_the_score_as_its_mean_and_sees_its_own_place():
 
 
 @pytest.mark.parametrize(("side", "grid"), [(192, 12), (256, 16), (75, 5)])
-@pytest.mark.parametrize("trunk", ["mobilenet_v1", "efficientvit"])
+@pytest.mark.parametrize(
+    "trunk", ["mobilenet_v1", "efficientnet_lite0", "efficientvit"]
+)
 def test_maps_are_at_a_sixteenth(trunk, side, grid):
     config = dataclasses.replace(TINY, trunk=trunk)
     output, _ = shapes_of(config, side=side)
@@ -177,6 +179,64 @@ def test_every_part_learns():
         leaves = jax.tree.leaves(part)
         assert all(jnp.isfinite(g).all() for g in leaves), name
         assert max(jnp.abs(g).max() for g in leaves) > 0, name
+
+
+@pytest.mark.parametrize(("frozen", "side"), [(15, 64), (16, 75)])
+def test_efficientnet_lite_is_fused_on_the_grid_of_its_level(frozen, side):
+    config = dataclasses.replace(
+        TINY, trunk="efficientnet_lite0", frozen_blocks=frozen, neck_level=2
+    )
+    variables = random_variables(config)
+    assert ("trunk" in variables["params"]) == (frozen < 16)
+    pictures = jax.random.uniform(jax.random.key(1), (2, side, side, 3))
+
+    @jax.jit
+    def gradient(params):
+        def total(params):
+            output, _ = Student(config).apply(
+                {**variables, "params": params},
+                pictures,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            return output.z.sum() + output.logits[:, 0].sum(), output
+
+        return jax.grad(total, has_aux=True)(params)
+
+    gradients, output = gradient(variables["params"])
+    grid = -(-side // 32)
+    assert output.z.shape == (2,) and output.logits.shape == (2, 3)
+    assert output.features["difference"].shape == (2, grid, grid, 8)
+    channels = 144 + 240 + 480 + 672 + 1152
+    assert output.features["moments"].shape == (2, 2 * channels)
+    for name, part in gradients.items():
+        leaves = jax.tree.leaves(part)
+        assert all(jnp.isfinite(g).all() for g in leaves), name
+        assert max(jnp.abs(g).max() for g in leaves) > 0, name
+
+
+@pytest.mark.parametrize(("level", "grid"), [(0, 8), (1, 4), (2, 2)])
+def test_maps_are_fused_on_the_chosen_grid(level, grid):
+    config = dataclasses.replace(TINY, neck_level=level)
+    output, variables = shapes_of(config)
+    assert output.features["difference"].shape == (1, grid, grid, 8)
+    assert variables == shapes_of(TINY)[1]  # the same weights serve
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"trunk": "mobilenet_v1", "frozen_blocks": 14}, "0 to 13"),
+        ({"trunk": "efficientnet_lite0", "frozen_blocks": 17}, "0 to 16"),
+        ({"trunk": "efficientnet_lite0", "frozen_blocks": -1}, "0 to 16"),
+        ({"trunk": "efficientvit", "frozen_blocks": 1}, "needs trunk"),
+        ({"neck_level": 3}, "neck_level must be 0 to 2"),
+        ({"neck_level": -1}, "neck_level must be 0 to 2"),
+    ],
+)
+def test_blocks_and_levels_that_are_not_there_are_refused(fields, says):
+    with pytest.raises(InputError, match=says):
+        StudentConfig(**fields)
 
 
 def test_inference_ignores_noise_and_keys():
@@ -229,7 +289,8 @@ def test_options_leave_their_part_out():
 
 
 @pytest.mark.parametrize(
-    ("trunk", "channels"), [("mobilenet_v1", 384), ("efficientvit", 128)]
+    ("trunk", "channels"),
+    [("mobilenet_v1", 384), ("efficientnet_lite0", 672), ("efficientvit", 128)],
 )
 def test_a_single_tap_is_the_map_at_a_sixteenth_alone(trunk, channels):
     config = dataclasses.replace(TINY, trunk=trunk, taps="single")

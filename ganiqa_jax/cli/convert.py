@@ -32,7 +32,8 @@ def convert(
             (.pth, .pt, .ckpt, .bin), of which nothing is run.
         out: folder of a model, or a file ending in .safetensors or .npz.
         arch: what the weights are of: own, inception_resnet_v2, inception_v3,
-            inception_v3_timm, mobilenet_v1, mobilenet_v1_100, efficientvit_m0,
+            inception_v3_timm, mobilenet_v1, mobilenet_v1_100,
+            efficientnet_lite0, efficientvit_m0,
             iqa_conformer or iqt; auto tells by the names.
         to: the side that a backbone is converted to.
         backbone_weights: Inception-ResNet-v2 of a predecessor that is published

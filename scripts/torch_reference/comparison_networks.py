@@ -73,6 +73,16 @@ STUDENTS: dict[str, dict[str, Any]] = {
         "attention": "mhsa",
         "layers": 2,
     },
+    "EfficientNet-Lite0, fused at 1/32": {
+        "trunk": "efficientnet_lite0",
+        "frozen_blocks": 16,
+        "neck_level": 2,
+    },
+    "EfficientNet-Lite0, single tap, no semantic branch": {
+        "trunk": "efficientnet_lite0",
+        "taps": "single",
+        "semantic": False,
+    },
 }
 
 

@@ -47,8 +47,8 @@ def both(ours: Start, batch: Batch) -> tuple[Start, Torch]:
     """A start with settled batch norms, in both frameworks."""
     theirs = paired(ours)
     settled = []
-    mobilenet = ours.student.config.trunk == "mobilenet_v1"
-    relu6 = theirs.student.trunk if mobilenet else None
+    vit = ours.student.config.trunk == "efficientvit"
+    relu6 = None if vit else theirs.student.trunk
     for network, variables, given, clear in (
         (theirs.student, ours.variables, [batch.distorted], relu6),
         (theirs.teacher, ours.teacher_variables, [batch.reference] * 2, None),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ganiqa_jax.convert.backbones import load_backbone, place
+from ganiqa_jax.models.backbones.efficientnet_lite import EfficientNetLite
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
@@ -60,6 +61,12 @@ BACKBONES: dict[str, tuple[Any, str, tuple[tuple[str, ...], ...], str]] = {
         ),
         "half",
     ),
+    "efficientnet_lite0": (
+        EfficientNetLite(taps="dense"),
+        "tf_efficientnet_lite0",
+        tuple((f"blocks.{stage}.0.bn1",) for stage in (2, 3, 4, 5, 6)),
+        "lite",
+    ),
     "efficientvit_m0": (
         EfficientViT.published_m0(),
         "efficientvit_m0",
@@ -70,6 +77,7 @@ BACKBONES: dict[str, tuple[Any, str, tuple[tuple[str, ...], ...], str]] = {
 
 SCALES = {
     "half": ((0.5,) * 3, (0.5,) * 3),
+    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 

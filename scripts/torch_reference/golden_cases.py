@@ -19,10 +19,17 @@ NARROW: dict[str, Any] = {
     "attention_kernels": (3, 3),
 }
 FIXED: dict[str, Any] = {"trunk": "mobilenet_v1", "trunk_weights": "fixed"}
+LITE: dict[str, Any] = {
+    "trunk": "efficientnet_lite0",
+    "trunk_weights": "fixed",
+    "frozen_blocks": 16,
+    "neck_level": 2,
+}
 
 STUDENTS: dict[str, StudentConfig] = {
     "efficientvit": StudentConfig(**NARROW, attention_window=3),
     "mobilenet": StudentConfig(**NARROW, **FIXED, frozen_blocks=11),
+    "efficientnet_lite": StudentConfig(**NARROW, **LITE),
 }
 """Every one with the teacher below."""
 

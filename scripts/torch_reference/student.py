@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganiqa_jax.network_config import StudentConfig
-from torch_reference import efficientvit, mobilenet_v1
+from torch_reference import efficientnet_lite, efficientvit, mobilenet_v1
 from torch_reference.attention import map_attention
 from torch_reference.conformer import DepthwiseSeparableConv, Transformer
 from torch_reference.jnd import mjnd
@@ -22,7 +22,7 @@ from torch_reference.quality import (
     moments_of,
 )
 
-NECK_LEVEL = 1
+SINGLE_LEVEL = 1
 
 
 class Student(nn.Module):
@@ -33,11 +33,11 @@ class Student(nn.Module):
         self.config = config
         self.trunk, channels, coarsest = _trunk(config)
         if config.taps == "single":
-            channels = coarsest = (coarsest[NECK_LEVEL],)
+            channels = coarsest = (coarsest[SINGLE_LEVEL],)
         width = config.width
-        self.neck = MultiResolutionFusion(coarsest, width, level=NECK_LEVEL)
+        self.neck = MultiResolutionFusion(coarsest, width, level=config.neck_level)
         self.attention = None
-        if config.trunk == "mobilenet_v1" and config.attention != "none":
+        if config.trunk != "efficientvit" and config.attention != "none":
             self.attention = map_attention(config, width)
         for name in ("difference", "reference"):
             for i in range(2):
@@ -55,7 +55,7 @@ class Student(nn.Module):
     def forward(self, distorted: Tensor) -> Output:
         taps = self.trunk(mjnd(distorted, self.config.jnd))
         if self.config.taps == "single":
-            taps = [_coarsest(taps)[NECK_LEVEL]]
+            taps = [_coarsest(taps)[SINGLE_LEVEL]]
         h = self.neck(_coarsest(taps))
         if self.attention is not None:
             h = h + self.attention(h)
@@ -91,12 +91,14 @@ def _trunk(
         channels = efficientvit.CHANNELS
         return efficientvit.EfficientViT(config), channels, channels
     taps = "dense" if config.semantic else "multi"
-    trunk = mobilenet_v1.MobileNetV1(
+    lite = config.trunk == "efficientnet_lite0"
+    build = efficientnet_lite.EfficientNetLite if lite else mobilenet_v1.MobileNetV1
+    trunk = build(
         taps,
         frozen_blocks=config.frozen_blocks,
         fixed_statistics=config.trunk_weights is not None,
     )
-    channels = mobilenet_v1.CHANNELS
+    channels = efficientnet_lite.CHANNELS if lite else mobilenet_v1.CHANNELS
     return trunk, channels[taps], channels["multi"]
 
 
