@@ -48,7 +48,7 @@ def get_config() -> DistillConfig:
             # SRCC on folds of the training prompts; the teacher keeps it.
             jnd=JndConfig(strength=0.0),
         ),
-        probe=ProbeConfig(steps=1000, crops=5, pairs=1600),
+        probe=ProbeConfig(steps=1000, crops=1, parts=True, pairs=1600),
         data=DataConfig(
             sources=(
                 SourceConfig(
@@ -56,7 +56,7 @@ def get_config() -> DistillConfig:
                     f"{DATA}/photographs",
                     "unlabelled_pairs",
                     rows=4,
-                    short_side=320,
+                    short_side=352,
                     split="cross-train",
                     distort="graded",
                 ),
@@ -65,7 +65,7 @@ def get_config() -> DistillConfig:
                 ),
             ),
             scale="agiqa3k",
-            crop=256,
+            crop=320,
             quarter_turns=False,
         ),
         # The fitted head is as good as it gets on scores: little may move it.

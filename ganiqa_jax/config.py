@@ -244,6 +244,9 @@ class ProbeConfig:
       steps: steps of the fit of branch and head on the trunk as loaded; 0 leaves them
         as initialised.
       crops: random crops of each picture that the trunk sees for it.
+      parts: of each crop the fit sees the whole and, out of the same pass, the four
+        corners of three quarters of its sides. A head learns as much of one crop so
+        as of five, where crops are as large as pictures.
       peak_lr: first learning rate, of a cosine to 0.
       weight_decay: on matrices; strong, since there are more channels than contents.
       pairs: windows of each source that makes pairs, and of the scored pictures, that
@@ -252,6 +255,7 @@ class ProbeConfig:
 
     steps: int = 1500
     crops: int = 5
+    parts: bool = False
     peak_lr: float = 1e-3
     weight_decay: float = 1.0
     pairs: int = 0

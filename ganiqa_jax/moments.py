@@ -13,7 +13,7 @@ import os
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from ganiqa_jax.data.mixture import Mixture, SourceData, planned_row
 from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.models import Student
+from ganiqa_jax.models.student import PARTS
 from ganiqa_jax.progress import track
 from ganiqa_jax.types import Batch, NetworkOutput, Params
 
@@ -44,7 +45,7 @@ class Seen(NamedTuple):
       z: opinion scores, standardised as the mixture says.
     """
 
-    moments: Float[np.ndarray, "N M"]
+    moments: Float[np.ndarray, "N *P M"]
     z: Float[np.ndarray, " N"]
 
 
@@ -122,6 +123,7 @@ def see(
     pictures: Mixture,
     crops: int,
     *,
+    parts: bool = False,
     learned: Collection[Path],
     progress: bool,
 ) -> Seen:
@@ -132,6 +134,7 @@ def see(
       variables: its variables, pretrained arrays in place.
       pictures: the source, by `alone`.
       crops: of each picture.
+      parts: a crop is as many rows as it has `models.student.PARTS`.
       learned: files that may be learned from; the others are not among the rows.
       progress: a bar on standard error.
     """
@@ -139,15 +142,18 @@ def see(
     kept = _rows_of(pictures, total, learned)
 
     def run(rows: Sequence[int]) -> Seen:
-        moments = _moments(network)
+        moments = _moments(network, "parts" if parts else "moments")
         found = [
             (np.asarray(moments(variables, batch.distorted)), np.asarray(batch.mos))
             for batch in _read(pictures, rows, "trunk over pictures", progress)
         ]
-        parts = map(np.concatenate, zip(*found, strict=True))
-        return Seen(*(part[: len(rows)] for part in parts))
+        both = map(np.concatenate, zip(*found, strict=True))
+        return Seen(*(array[: len(rows)] for array in both))
 
-    return _kept(Seen, run, kept, total, network, variables, [pictures])
+    seen = _kept(Seen, run, kept, total, network, variables, [pictures], parts)
+    views = PARTS if parts else 1
+    flat = seen.moments.reshape(len(seen.z) * views, -1)
+    return Seen(flat, np.repeat(seen.z, views))
 
 
 def see_pairs(
@@ -222,12 +228,14 @@ def _read(
     return track(chosen(mixture, rows), steps, what, progress)
 
 
-def _moments(network: Student) -> Callable[..., Array]:
+def _moments(
+    network: Student, feature: Literal["moments", "parts"] = "moments"
+) -> Callable[..., Array]:
     @jax.jit
     def moments(variables: Any, pictures: Float[Array, "B H W 3"]) -> Array:
         # What the moments do not depend on is not computed.
-        output = cast(NetworkOutput, network.apply(variables, pictures))
-        return output.features["moments"]
+        output = network.apply(variables, pictures, parts=feature == "parts")
+        return cast(NetworkOutput, output).features[feature]
 
     return moments
 

@@ -108,6 +108,7 @@ def start_from_trunk(
         variables,
         pictures,
         config.probe.crops,
+        parts=config.probe.parts,
         learned=learned,
         progress=progress,
     )

@@ -1,6 +1,7 @@
 """The start of a student on a pretrained trunk."""
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ from ganiqa_jax.data.records import Record, Split
 from ganiqa_jax.data.sources import Source, write_splits
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student
+from ganiqa_jax.models.student import PARTS
 from ganiqa_jax.release import LoadedModel
 from ganiqa_jax.types import NetworkOutput
 
@@ -331,3 +333,17 @@ def test_what_trained_the_trunk_is_not_tested_on(tmp_path, caplog):
     assert not caplog.records
     probe.check_trunk("student-s", [source_of("agiqa3k", "a", "b")])
     assert "what is measured there flatters" in caplog.text
+
+
+def test_a_crop_is_seen_whole_and_by_its_corners(started, pictures):
+    network, learned = Student(STUDENT), files(pictures)
+    see = functools.partial(moments.see, learned=learned, progress=False)
+    whole = see(network, started, pictures, 1)
+    parts = see(network, started, pictures, 1, parts=True)
+    assert len(parts.z) == len(parts.moments) == PARTS * len(whole.z)
+    np.testing.assert_array_equal(parts.z[::PARTS], whole.z)
+    np.testing.assert_array_equal(parts.z[1::PARTS], whole.z)
+    np.testing.assert_allclose(
+        parts.moments[::PARTS], whole.moments, rtol=1e-4, atol=1e-5
+    )
+    assert not np.allclose(parts.moments[1::PARTS], whole.moments, atol=1e-3)

@@ -12,8 +12,9 @@ from random_weights import random_weights
 
 from ganiqa_jax.config import NoiseConfig, StudentConfig
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.models import Student
+from ganiqa_jax.models import Student, student
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from ganiqa_jax.models.quality import moments_of
 
 SIDE = 64
 TINY = StudentConfig(
@@ -328,3 +329,12 @@ def test_wraps_as_an_nnx_module():
     assert output.z.shape == (2,)
     params = nnx.state(network, nnx.Param)
     assert count(params) == count(shapes_of(config)[1]["params"])
+
+
+def test_parts_are_the_picture_and_its_corners():
+    """Of maps of 4 cells a side a corner is 3 x 3 of them."""
+    map_ = jnp.arange(2 * 4 * 4 * 3, dtype=jnp.float32).reshape(2, 4, 4, 3) ** 1.5
+    parts = student._parts(moments_of([map_]), [map_])
+    views = [map_] + [map_[:, y : y + 3, x : x + 3] for y in (0, 1) for x in (0, 1)]
+    for part, view in zip(jnp.swapaxes(parts, 0, 1), views, strict=True):
+        np.testing.assert_allclose(part, moments_of([view]), rtol=1e-4)

@@ -36,6 +36,9 @@ SINGLE_LEVEL = 1
 LOCAL_SHARE = 0.25
 """Of a picture's side: what a cell of the quality map looks at around itself."""
 
+PARTS = 5
+"""Views of a picture that one pass gives: the whole and four corners."""
+
 
 class Student(nn.Module):
     """Scores a picture by the difference that it guesses from a hidden reference.
@@ -57,6 +60,7 @@ class Student(nn.Module):
         train: bool = False,
         noise: NoiseConfig | None = None,
         local: bool = False,
+        parts: bool = False,
     ) -> NetworkOutput:
         """z of each picture, higher is better.
 
@@ -66,6 +70,8 @@ class Student(nn.Module):
           noise: what disturbs the network in training (rng `noise`); None nothing.
           local: also give the feature `quality` [B, n, m]: z of what is around each
             cell of the picture, shifted so that its mean is z.
+          parts: also give the feature `parts` [B, 5, M]: the moments of the whole
+            picture, and of its four corners of three quarters of each side.
 
         Raises:
           InputError: if the pictures are too small for the trunk.
@@ -102,6 +108,8 @@ class Student(nn.Module):
         branch = None
         if config.semantic:
             features["moments"] = moments_of(taps)
+            if parts:
+                features["parts"] = _parts(features["moments"], taps)
             branch = MomentBranch(
                 config.width,
                 config.dropout,
@@ -150,6 +158,15 @@ class Student(nn.Module):
             unit = DepthwiseSeparableConv(dtype=dtype, name=f"{name}_dsc_{i}")
             h = unit(h, train=train)
         return h
+
+
+def _parts(
+    moments: Float[Array, "B M"], taps: Sequence[Array]
+) -> Float[Array, "B 5 M"]:
+    # Around the quarter points, as wide as the picture: what is outside is cut off.
+    corners = local_moments_of(taps, (2, 2), 1.0)
+    corners = corners.reshape(len(moments), PARTS - 1, -1)
+    return jnp.concatenate([moments[:, None], corners], axis=1)
 
 
 def _cells(x: Float[Array, "B n m C"]) -> Float[Array, "B*n*m C"]:
