@@ -25,9 +25,9 @@ def get_config() -> DistillConfig:
         steps=100,
         teacher="demo/teacher",
         student=StudentConfig(
-            trunk="mobilenet_v1",
+            trunk="efficientnet_lite0",
             trunk_weights="student-s",
-            frozen_blocks=9,
+            frozen_blocks=11,
             width=32,
             dropout=0.3,
             attention_key_dim=8,

@@ -141,10 +141,10 @@ def student_config(out: Path, *, seed: int = 0) -> DistillConfig:
         steps=100,
         teacher=str(out / "teacher"),
         student=StudentConfig(
-            trunk="mobilenet_v1",
+            trunk="efficientnet_lite0",
             # A handful of scenes teaches a trunk of random weights nothing.
             trunk_weights="student-s",
-            frozen_blocks=9,
+            frozen_blocks=11,
             width=32,
             dropout=0.3,
             attention_key_dim=8,

@@ -25,7 +25,7 @@ Loss = Callable[..., Float[Array, " B"]]
 def as_loss(model: str | Path | LoadedModel = "student-s") -> Loss:
     """One minus the score of a model, as a function that JAX differentiates.
 
-    Pictures are resized and cut as for scoring, without rounding to 8 bits, so that
+    Pictures are resized or cut as for scoring, without rounding to 8 bits, so that
     it agrees with `Scorer` to about a hundredth. The score is not clipped to [0, 1]:
     a clipped one has no gradient.
 

@@ -75,8 +75,8 @@ def score(
         fsync_every: rows that a loss of power may cost.
         maps: folder for pictures of where the student sees good and bad quality; a
             file is named by the picture's sha256, as `ganiqa report --maps` reads them.
-        crops: of each picture, in place of the model's own number (student-s: 5);
-            1, the middle alone, is the fastest.
+        crops: of each picture, in place of the model's own number; 1, the middle
+            alone, is the fastest. student-s looks at whole pictures and has none.
         engine: ray spreads the work over a cluster of Ray (extra `ray`): decoding on
             all processors, a scorer per accelerator.
         ray_address: of a cluster to join (auto, HOST:PORT); else one starts here.
