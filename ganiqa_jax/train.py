@@ -240,15 +240,15 @@ def _start_from_trunk(
     labelled = [n for n, source in enumerate(mixture.sources) if source.labelled]
     # Where nobody scored anything, the teacher's word is what there is to fit to.
     number = public if public in labelled or not labelled else labelled[0]
-    whole = mixture
-    if mixture.sources[number].labelled:
-        whole = moments.whole(mixture, number, read_records(sources[number].config))
+    scored = mixture.sources[number]
+    every = read_records(sources[number].config) if scored.labelled else ()
+    whole = moments.whole(mixture, number, every, config.probe.crop)
     return probe.start_from_trunk(
         network,
         variables,
         moments.alone(whole, number),
         config,
-        scored=mixture.sources[number],
+        scored=scored,
         pairs=moments.damaged(whole, number),
         teacher=teacher,
         progress=progress,

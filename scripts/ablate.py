@@ -77,13 +77,14 @@ def smaller(config: DistillConfig) -> DistillConfig:
     )
     view = dataclasses.replace(
         config.preprocessing,
-        crop=crop,
+        crop=round(config.preprocessing.crop * share),
         short_side=round(config.preprocessing.short_side * share),
     )
     return change(
         config,
         data__sources=sources,
         data__crop=crop,
+        probe__crop=round(config.probe.crop * share),
         preprocessing=view,
         steps=config.steps // 2,
     )

@@ -413,17 +413,19 @@ def _convolve(x, values, name, stride):
 
 
 def test_the_trunk_of_a_model_is_taken_by_its_name():
-    values = load_backbone("student-s", "mobilenet_v1")
+    values = load_backbone("student-s", "efficientnet_lite0")
     variables = load_model(find_model("student-s")).variables
     theirs = flat({kind: tree.get("trunk", {}) for kind, tree in variables.items()})
     assert values.keys() == theirs.keys()
     for name, array in values.items():
         np.testing.assert_array_equal(array, theirs[name])
     picture = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    config = StudentConfig(trunk="mobilenet_v1", trunk_weights="student-s", width=16)
+    config = StudentConfig(
+        trunk="efficientnet_lite0", trunk_weights="student-s", width=16
+    )
     fresh = jax.eval_shape(Student(config).init, jax.random.key(0), picture)
-    inserted = insert_backbone(fresh, "student-s", "mobilenet_v1")
-    kernel = inserted["params"]["trunk"]["conv_pw_13"]["conv"]["kernel"]
-    np.testing.assert_array_equal(kernel, theirs["conv_pw_13/conv/kernel"])
+    inserted = insert_backbone(fresh, "student-s", "efficientnet_lite0")
+    kernel = inserted["params"]["trunk"]["block_15_expand"]["conv"]["kernel"]
+    np.testing.assert_array_equal(kernel, theirs["block_15_expand/conv/kernel"])
     with pytest.raises(InputError, match="The weights have .*, unknown to inception"):
         insert_backbone({"params": {"trunk": {}}}, "student-s", "inception_v3")

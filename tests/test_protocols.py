@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from layouts_pictures import make_koniq10k
 
 from ganiqa_jax.data import catalog, protocols
-from ganiqa_jax.data.protocols import members, parse, split_records, store
+from ganiqa_jax.data.protocols import (
+    members,
+    parse,
+    read_stored,
+    split_records,
+    store,
+)
 from ganiqa_jax.data.records import Record, split_hash
 from ganiqa_jax.errors import InputError, IntegrityError
 
@@ -259,3 +265,23 @@ def test_manifest_names_are_file_names_of_their_own():
     }
     assert len(found) == 25 and not any("/" in name for name in found)
     assert "a.content-80-20-3.txt" in found and "a.kfold-5-1@3.txt" in found
+
+
+@pytest.mark.parametrize("name", ["kfold-5/2", "content-80-20/3@7", "leave-out/b/1"])
+def test_what_would_decide_can_be_trained_on(name, tmp_path):
+    records = [
+        Record(f"{kind}{n}", Path(f"{kind}{n}"), None, 0.5, f"{n:02}", kind=kind)
+        for n in range(20)
+        for kind in "ab"
+    ]
+    apart = split_records(records, parse(name))
+    protocol = parse(name + "+val")
+    whole = split_records(records, protocol)
+    assert protocol.name == name + "+val" and apart.validation
+    assert set(whole.train) == {*apart.train, *apart.validation}
+    assert whole.test == apart.test and not whole.validation
+    assert [r.name for r in whole.train] == [
+        r.name for r in records if r in whole.train
+    ]
+    store(tmp_path / "split.txt", records, protocol)
+    assert read_stored(tmp_path / "split.txt", records) == (whole, protocol.name)

@@ -181,7 +181,8 @@ def splits(
       cross-test        everything to test on
       leave-out/KIND/N  one generator or distortion to test on, fold N of 5
 
-    Without /N all splits of that name are written. @SEED at the end draws others.
+    Without /N all splits of that name are written. @SEED at the end draws others;
+    +val after that trains on the validation part as well.
 
       ganiqa data splits agiqa3k --root data/agiqa3k --protocol content-80-20
       ganiqa data splits agiqa3k --root data/agiqa3k --protocol leave-out/AttnGAN/1

@@ -15,7 +15,8 @@ The name says it all, the seed included, and gives the same split on every machi
 Of the contents that are not tested a seeded eighth is the validation part, except in
 `official`. Contents are scenes, or prompts in AGIQA-3K and AIGCIQA2023, so that no
 scene and no prompt is on two sides. `@SEED` at the end of a name draws with another
-seed than 123.
+seed than 123, and `+val` after that trains on the validation part as well, for recipes
+in which nothing is left to decide.
 
 Ten splits of 80 to 20 by reference are what papers on LIVE, CSIQ, TID2013 and
 KADID-10k report the median of, with 23, 24, 20 and 64 references to train on; so do
@@ -58,6 +59,8 @@ _PLAIN = ("pipal-160-40", "official", "cross-train", "cross-test")
 NAMES = ("content-80-20/1", "kfold-5/1", *_PLAIN, "leave-out/KIND/1")
 """An example of every protocol, for messages."""
 
+_WITH_VALIDATION = "+val"
+
 _NUMBERED = re.compile(r"(content-(\d+)-(\d+)|kfold-(\d+))(?:/([1-9]\d*))?")
 _LEFT_OUT = re.compile(r"leave-out/(.+?)(?:/([1-9]\d*))?")
 
@@ -73,6 +76,7 @@ class Protocol:
       count: how many splits there are.
       share: percentage of contents that are not tested, of `content`.
       kind: what `leave-out` tests.
+      validates: has a validation part; else that is trained on.
     """
 
     rule: str
@@ -81,6 +85,7 @@ class Protocol:
     count: int = 1
     share: int = 0
     kind: str = ""
+    validates: bool = True
 
     @property
     def name(self) -> str:
@@ -94,7 +99,8 @@ class Protocol:
             text += f"/{self.kind}"
         if self.number and self.count > 1:
             text += f"/{self.number}"
-        return text if self.seed == SEED else f"{text}@{self.seed}"
+        text += "" if self.seed == SEED else f"@{self.seed}"
+        return text if self.validates else text + _WITH_VALIDATION
 
     def keeps(self, record: Record, tested: Collection[str]) -> bool:
         """Whether a record takes part, if these contents are tested."""
@@ -109,7 +115,8 @@ def parse(name: str) -> Protocol:
     Raises:
       InputError: if there is no such protocol; says which there are.
     """
-    text, _, digits = name.partition("@")
+    drawn = name.removesuffix(_WITH_VALIDATION)
+    text, _, digits = drawn.partition("@")
     seed = int(digits) if digits.isdecimal() else SEED
     if (numbered := _NUMBERED.fullmatch(text)) is not None:
         share, rest, folds, number = (int(n or 0) for n in numbered.groups()[1:])
@@ -128,9 +135,10 @@ def parse(name: str) -> Protocol:
     if not (fits and seeded and found.number <= found.count):
         raise InputError(
             f"No protocol {name!r}; there are {', '.join(NAMES)}. Without /NUMBER it "
-            "is all of its splits; @SEED at the end draws others."
+            "is all of its splits; @SEED at the end draws others, +val after that "
+            "trains on the validation part as well."
         )
-    return found
+    return dataclasses.replace(found, validates=drawn == name)
 
 
 def members(protocol: Protocol) -> tuple[Protocol, ...]:
@@ -163,6 +171,9 @@ def split_records(records: Sequence[Record], protocol: Protocol) -> Split:
         records = [r for r in records if protocol.keeps(r, tested)]
         rest = sorted({r.content for r in records} - tested)
         part_of = dict.fromkeys(tested, "test") | _rest(rest, protocol)
+    if not protocol.validates:
+        moved = {"validation": "train"}
+        part_of = {c: moved.get(part, part) for c, part in part_of.items()}
     return Split(
         *(
             tuple(r for r in records if part_of[r.content] == part)
