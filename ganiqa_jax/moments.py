@@ -186,34 +186,40 @@ def see_pairs(
       teacher: says what damage costs.
       pairs: by `damaged`.
       number: windows of each mixture.
-      learned: as in `see`; of a mixture with others there are fewer windows.
+      learned: as in `see`; of a mixture with others there are fewer windows. Of the
+        first some are.
     """
+    from ganiqa_jax.data.pipeline import chosen
+
     moments, judge = _moments(network), _judge(teacher)
+
+    @functools.cache
+    def undamaged() -> float:
+        rows = _rows_of(pairs[0], number, learned)[: pairs[0].batch_size]
+        (batch,) = chosen(pairs[0], rows)
+        same = judge(teacher.variables, batch.reference, batch.reference)
+        return float(same.mean())
+
+    def run(mixture: Mixture, rows: Sequence[int]) -> SeenPairs:
+        seen: list[SeenPairs] = []
+        for batch in _read(mixture, rows, "trunk and teacher over damage", progress):
+            shown = batch.reference, batch.distorted
+            fall = undamaged() - np.asarray(judge(teacher.variables, *shown))
+            both = np.asarray(moments(variables, np.concatenate(shown)))
+            clean, worse = np.split(both, 2)
+            seen.append(SeenPairs(clean, worse, fall))
+        parts = map(np.concatenate, zip(*seen, strict=True))
+        return SeenPairs(*(part[: len(rows)] for part in parts))
+
     more = teacher.card, release.model_sha(teacher.variables)
     found: list[SeenPairs] = []
-    undamaged: list[float] = []
     for mixture in pairs:
-
-        def run(rows: Sequence[int], mixture: Mixture = mixture) -> SeenPairs:
-            seen: list[SeenPairs] = []
-            for batch in _read(
-                mixture, rows, "trunk and teacher over damage", progress
-            ):
-                shown = batch.reference, batch.distorted
-                if not undamaged:
-                    same = judge(teacher.variables, shown[0], shown[0])
-                    undamaged.append(float(same.mean()))
-                fall = undamaged[0] - np.asarray(judge(teacher.variables, *shown))
-                both = np.asarray(moments(variables, np.concatenate(shown)))
-                seen.append(SeenPairs(*np.split(both, 2), fall))
-            parts = map(np.concatenate, zip(*seen, strict=True))
-            return SeenPairs(*(part[: len(rows)] for part in parts))
-
+        one = functools.partial(run, mixture)
         kept = _rows_of(mixture, number, learned)
         if kept:
             found.append(
                 _kept(
-                    SeenPairs, run, kept, number, network, variables, [mixture], *more
+                    SeenPairs, one, kept, number, network, variables, [mixture], *more
                 )
             )
     return SeenPairs(*map(np.concatenate, zip(*found, strict=True)))
