@@ -105,6 +105,10 @@ def weighted(**kept: float) -> Callable[[DistillConfig], DistillConfig]:
 
 VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     "base": ("everything", lambda config: config),
+    "fit-only": (
+        "the fit of the head alone, one step after it",
+        lambda config: change(config, steps=1),
+    ),
     "no-distillation": (
         "no teacher: scores of people alone",
         lambda config: change(config, teacher=""),
