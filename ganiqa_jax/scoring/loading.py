@@ -98,8 +98,11 @@ def load_with_crops(
     """
     pixels = _open(source, rules, Loaded("")).pixels
     view = rules.preprocessing
-    side = min(view.crop, *pixels.shape[:2]) if view.whole else view.short_side
-    return resize_short_side(pixels, side), prepare(pixels, view)
+    if view.whole:
+        side = min(view.crop, *pixels.shape[:2])
+        return resize_short_side(pixels, side), prepare(pixels, view)
+    resized = resize_short_side(pixels, view.short_side)
+    return resized, prepare(resized, view)
 
 
 def load_pair(
