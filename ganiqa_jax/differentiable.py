@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.image.boxes import test_boxes
 from ganiqa_jax.release import LoadedModel, load_model
-from ganiqa_jax.released import find_model
 from ganiqa_jax.scoring.cropping import seen_sides
 from ganiqa_jax.types import NetworkOutput
 
@@ -41,7 +40,7 @@ def as_loss(model: str | Path | LoadedModel = "student-s") -> Loss:
       InputError: if there is no such model.
       IntegrityError: if it is damaged.
     """
-    loaded = model if isinstance(model, LoadedModel) else load_model(find_model(model))
+    loaded = model if isinstance(model, LoadedModel) else load_model(model)
     network, variables, card = loaded
 
     def loss(*pictures: Float[Array, "B H W 3"]) -> Float[Array, " B"]:

@@ -162,7 +162,8 @@ def fit(
         which decides order and dropout.
 
     Returns:
-      Both parts, fitted; weights of the head on the pooled map are zero.
+      Both parts, fitted; weights of the head on the pooled map are zero. Scale and
+      bias of each channel stay: without decay they fit what chance made of it.
     """
     network, probe = config.student, config.probe
     branch = MomentBranch(network.width, network.dropout, fixed_statistics=True)
@@ -174,11 +175,12 @@ def fit(
     )
     key = jax.random.fold_in(jax.random.key(config.seed), 3)
     moments, z = jnp.asarray(seen.moments), jnp.asarray(seen.z)
+    channels = {"norm": parts[BRANCH]["norm"]}
 
     def predict(parts: Params, moments: Array, key: Array) -> Array:
         branch_key, head_key = jax.random.split(key)
         vector = branch.apply(
-            {"params": parts[BRANCH], "frozen": frozen},
+            {"params": {**parts[BRANCH], **channels}, "frozen": frozen},
             moments,
             train=True,
             rngs={"dropout": branch_key},
@@ -228,7 +230,11 @@ def fit(
         start = (parts, optimizer.init(parts))
         return jax.lax.scan(step, start, jnp.arange(probe.steps))[0][0]
 
-    fitted = run(parts)
+    learned = {name: array for name, array in parts[BRANCH].items() if name != "norm"}
+    fitted = run({HEAD: parts[HEAD], BRANCH: learned})
     kernel = fitted[HEAD]["hidden"]["kernel"].at[: network.width].set(0.0)
     hidden = {**fitted[HEAD]["hidden"], "kernel": kernel}
-    return {**fitted, HEAD: {**fitted[HEAD], "hidden": hidden}}
+    return {
+        BRANCH: {**fitted[BRANCH], **channels},
+        HEAD: {**fitted[HEAD], "hidden": hidden},
+    }

@@ -42,6 +42,7 @@ from ganiqa_jax.card import (
 )
 from ganiqa_jax.config import StudentConfig, TeacherConfig
 from ganiqa_jax.errors import GanIqaError, IntegrityError
+from ganiqa_jax.released import find_model
 from ganiqa_jax.rundir import read_json, write_json
 from ganiqa_jax.types import Params
 
@@ -105,14 +106,17 @@ def save_model(
     write_json(folder / CARD, card_values(network_card, identity))
 
 
-def load_model(folder: Path) -> LoadedModel:
-    """Loads and verifies the model in a run directory or a released folder.
+def load_model(folder: str | Path) -> LoadedModel:
+    """Loads and verifies a model.
+
+    Args:
+      folder: run directory, released folder, or name of a released model.
 
     Raises:
       InputError: if the folder holds no model; says what was looked for.
       IntegrityError: if the card or an array is damaged or of another network.
     """
-    folder = Path(folder)
+    folder = find_model(folder)
     card, identity = read_whole_card(folder)
     sha256 = identity.get("weights_sha256")
     if sha256 is not None:

@@ -12,6 +12,7 @@ from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
 from ganiqa_jax.models.conv import ConvNorm
 from ganiqa_jax.models.depthwise import depthwise_conv
 from ganiqa_jax.models.features import resize_map
+from ganiqa_jax.models.quality import moment_pool
 from ganiqa_jax.scoring.on_onnx import open_session
 
 pytest.importorskip("onnx")
@@ -121,6 +122,29 @@ def test_depthwise_convolution_is_one_grouped_node_with_its_norm_and_activation(
     (conv,) = (node for node in graph.nodes if node.operator == "Conv")
     assert conv.attributes["group"] == 6
     assert len(conv.inputs) == 3
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "tiles"), [(80, 80, 8), (10, 40, 2), (7, 9, 0)]
+)
+def test_moments_of_maps_are_pooled_as_the_maps_lie(height, width, tiles):
+    def moments(x):
+        return moment_pool(jnp.minimum(jax.nn.relu(depthwise(x)), 6.0)).reshape(-1)
+
+    graph, session = lowered(moments, (2 * height, 2 * width, 6))
+    operators = [node.operator for node in graph.nodes]
+    assert operators.count("GlobalAveragePool") == 2
+    assert operators.count("AveragePool") == (2 if tiles else 0)
+    # Only the numbers that came out are moved: the maps stay as convolutions want.
+    assert "ReduceMean" not in operators and operators.count("Transpose") == 1
+    x = RANDOM.normal(1, 1e-2, (2, 2 * height, 2 * width, 6)).astype(np.float32)
+    got = session.run(None, {"x": x})[0]
+    maps = jnp.clip(depthwise(jnp.asarray(x)), 0, 6)
+    pooled = np.asarray(maps, np.float64)
+    mean, deviation = np.mean(pooled, (1, 2)), np.std(pooled, (1, 2))
+    wanted = np.concatenate([mean, np.sqrt(deviation**2 + 1e-6)], axis=1).ravel()
+    # Squares of about 30 in float32: a deviation of 0.08 keeps four digits.
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("axis", [3, 1])

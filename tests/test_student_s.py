@@ -14,6 +14,7 @@ from ganiqa_jax.card import WEIGHTS
 from ganiqa_jax.data.catalog import FACTS
 from ganiqa_jax.data.distortions import distort
 from ganiqa_jax.released import find_model
+from ganiqa_jax.scoring.forward import forward
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,23 @@ def test_it_is_as_released_and_says_what_it_was_made_of(capfd):
     assert card.data and set(card.data) <= FACTS.keys() and card.results
     assert cli.main(["models", "info", "student-s"]) == 0
     assert "MIT" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_products_are_in_full_precision_on_every_device(platform):
+    network, variables, card = gq.load("student-s")
+    crop = jax.ShapeDtypeStruct((1, *[card.preprocessing.crop] * 2, 3), np.uint8)
+    traced = jax.jit(forward(network, card.role)).trace(variables, crop)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    products = [
+        line
+        for line in text.splitlines()
+        if "stablehlo.convolution" in line or "stablehlo.dot_general" in line
+    ]
+    assert len(products) > 50
+    assert [line for line in products if "HIGHEST" not in line] == []
+
+
+def test_its_name_is_enough_to_convert_it(tmp_path):
+    assert cli.main(["convert", "student-s", str(tmp_path / "state.safetensors")]) == 0
+    assert (tmp_path / "state.safetensors").stat().st_size > 13e6

@@ -28,8 +28,8 @@ def convert(
       ganiqa convert checkpoints_swa-equal-21-30.ckpt releases/iqa-conformer
 
     Args:
-        source: folder of a model, or weights: .safetensors, .npz, or a PyTorch file
-            (.pth, .pt, .ckpt, .bin), of which nothing is run.
+        source: folder or released name of a model, or weights: .safetensors, .npz, or
+            a PyTorch file (.pth, .pt, .ckpt, .bin), of which nothing is run.
         out: folder of a model, or a file ending in .safetensors or .npz.
         arch: what the weights are of: own, inception_resnet_v2, inception_v3,
             inception_v3_timm, mobilenet_v1, mobilenet_v1_100,
@@ -43,8 +43,10 @@ def convert(
     """
     from ganiqa_jax.convert import conversion
     from ganiqa_jax.errors import InputError
+    from ganiqa_jax.released import find_model
     from ganiqa_jax.rundir import write_json
 
+    source = find_model(source)
     if not source.exists():
         raise InputError(f"There is no {source} to convert.")
     prepared = conversion.prepare(

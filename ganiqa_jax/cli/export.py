@@ -50,9 +50,8 @@ def export(
     from ganiqa_jax.card import with_results
     from ganiqa_jax.export.exporters import export_model
     from ganiqa_jax.release import load_model
-    from ganiqa_jax.released import find_model
 
-    loaded = load_model(find_model(model))
+    loaded = load_model(model)
     card = with_results(loaded.card, results)
     card = replace(card, name=name or card.name, notes=(*card.notes, *notes))
     loaded = loaded._replace(card=card)

@@ -1,10 +1,11 @@
 """What is computed element by element, and along axes."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ganiqa_jax.export.graph import Const, Graph, Sizes, Tensor, Value, count
+from ganiqa_jax.export.graph import Const, Graph, Node, Sizes, Tensor, Value, count
 
 SAME_NAME = {
     "abs": "Abs",
@@ -91,10 +92,35 @@ def divide(graph: Graph, values: Sequence[Value]) -> Tensor:
         and isinstance(bottom, Const)
     ):
         assert isinstance(top, Tensor)
-        if (bottom.array == maker.elements).all():
-            names = maker.inputs
-            return graph.run("ReduceMean", names, top.sizes, top.order, keepdims=0)
+        if (bottom.array == math.prod(maker.joined)).all():
+            return _mean(graph, maker, top)
     return elementwise(graph, "Div", values)
+
+
+def _mean(graph: Graph, summing: Node, summed: Tensor) -> Tensor:
+    """The mean for a sum; of whole maps by pooling, which runtimes do as they lie.
+
+    Tiles first, then over them: thousands of numbers added one after the other lose
+    the digits that a variance is made of.
+    """
+    name, axes = summing.inputs
+    if len(summed.sizes) != 2 or list(graph.constants[axes]) != [2, 3]:
+        names, order = summing.inputs, summed.order
+        return graph.run("ReduceMean", names, summed.sizes, order, keepdims=0)
+    channels = summed.stored
+    side = _tile(*summing.joined)
+    if side > 1:
+        tiles = tuple(size // side for size in summing.joined)
+        how = {"kernel_shape": [side, side], "strides": [side, side]}
+        name = graph.run("AveragePool", [name], (*channels, *tiles), **how).name
+    pooled = graph.run("GlobalAveragePool", [name], (*channels, 1, 1))
+    return graph.reshape(pooled, channels, summed.sizes, summed.order)
+
+
+def _tile(height: int, width: int) -> int:
+    """Side of the tiles that divide a map, about as many as each has cells."""
+    most = math.isqrt(max(height, width)) + 4
+    return max(k for k in range(1, most) if height % k == 0 and width % k == 0)
 
 
 def square(graph: Graph, value: Value) -> Tensor:
@@ -148,7 +174,9 @@ def reduce(graph: Graph, operator: str, tensor: Tensor, axes: Sequence[int]) -> 
     sizes = tuple(tensor.sizes[axis] for axis in kept)
     names = [tensor.name, graph.integers(positions)]
     reduced = graph.run(operator, names, sizes, order, keepdims=0)
-    graph.nodes[-1].elements = count([tensor.sizes[axis] for axis in axes])
+    graph.nodes[-1].joined = tuple(
+        tensor.sizes[axis] for axis in tensor.order if axis in axes
+    )
     return reduced
 
 

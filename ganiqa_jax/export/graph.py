@@ -63,14 +63,14 @@ class Node:
     """One operator; names of constants and of other nodes' outputs go in.
 
     Attributes:
-      elements: how many a reduction joins to one.
+      joined: sizes of the stored axes that a reduction joins to one.
     """
 
     operator: str
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any] = field(default_factory=dict)
-    elements: int = 0
+    joined: Sizes = ()
 
 
 class Graph:

@@ -27,7 +27,6 @@ from ganiqa_jax import release
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.mesh import set_cpu_flags
-from ganiqa_jax.released import find_model
 from ganiqa_jax.scoring.cells import to_utf8
 from ganiqa_jax.scoring.computing import Crops, with_crops
 from ganiqa_jax.scoring.decode import MAX_PIXELS
@@ -95,7 +94,7 @@ class RayScorer:
           IntegrityError: if the model is damaged.
         """
         ray = import_ray()
-        loaded = release.load_model(find_model(model))
+        loaded = release.load_model(model)
         if loaded.card.role != "student":
             raise InputError(
                 f"{loaded.card.name} is a teacher, which needs a reference for each "

@@ -74,7 +74,7 @@ def create_compute(
     from ganiqa_jax import release
     from ganiqa_jax.scoring.on_jax import JaxCompute
 
-    network, variables, card = release.load_model(find_model(model))
+    network, variables, card = release.load_model(model)
     card = with_crops(card, crops)
     if pictures:
         total = pictures * crops_of(card)

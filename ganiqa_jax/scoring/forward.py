@@ -1,23 +1,32 @@
-"""From crops as they are cut to z: what every backend computes."""
+"""From crops as they are cut to z: what every backend computes.
+
+In full precision on every device. GPUs and TPUs otherwise round what they multiply to
+half of the digits or less, and a score would differ with the machine that gave it.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from ganiqa_jax.types import Params
 
+_in_full_precision = jax.default_matmul_precision("highest")
+
 
 def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
     """A function of variables and crops (for a teacher: reference, distorted)."""
 
+    @_in_full_precision
     def of_pictures(
         variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
     ) -> Any:
         return _z(network.apply(variables, _to_float(distorted)))
 
+    @_in_full_precision
     def of_pairs(
         variables: Mapping[str, Params],
         reference: UInt8[Array, "B S S 3"],
@@ -32,6 +41,7 @@ def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
 def local_forward(network: nn.Module) -> Callable[..., Float[Array, "B n m"]]:
     """A function of a student's variables and crops: z around each cell."""
 
+    @_in_full_precision
     def of_pictures(
         variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
     ) -> Any:
