@@ -54,7 +54,7 @@ def get_config() -> DistillConfig:
             jnd=JndConfig(strength=0.0),
         ),
         # The fit sees pictures whole; the steps see less, which costs less.
-        probe=ProbeConfig(steps=1000, crops=1, crop=320, parts=True, pairs=1600),
+        probe=ProbeConfig(steps=700, crops=1, crop=320, parts=True, pairs=1600),
         data=DataConfig(
             sources=(
                 SourceConfig(

@@ -26,8 +26,10 @@ CARD_KEY = "ganiqa_card"
 ABOUT_EXPORT = ("model_sha", "parity", "made_with")
 """What the card of an exported file says beyond that of its model."""
 
-PIECE = 4
-"""Crops of a run. Two to eight are as fast on the student (224 pixels, two cores)."""
+PIECE = 110_000
+"""Pixels of the crops of a run, of one crop at least: what a core keeps at hand. On
+the student (320 pixels, two cores) one crop a run is 8 % faster than four, and 25 %
+than sixteen; at 224 pixels two to eight are as fast."""
 
 INSTALL = 'pip install "ganiqa-jax[onnx]"'
 
@@ -62,7 +64,8 @@ class OnnxCompute:
         self._session = _open(path)
         self.card, about = read_onnx_card(self._session, path)
         self.model_sha: str = about["model_sha"]
-        self.batch_size = whole_batch(batch_size, PIECE)
+        self._piece = max(1, PIECE // self.card.preprocessing.crop**2)
+        self.batch_size = whole_batch(batch_size, self._piece)
         self._names = [item.name for item in self._session.get_inputs()]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ganiqa-onnx")
 
@@ -72,8 +75,9 @@ class OnnxCompute:
 
     def _start(self, inputs: tuple[np.ndarray, ...], filled: int) -> "_Awaited":
         # Whole pieces, the last one with rows that nobody reads; empty ones not.
-        starts = range(0, filled, PIECE)
-        pieces = [tuple(x[at : at + PIECE] for x in inputs) for at in starts]
+        size = self._piece
+        starts = range(0, filled, size)
+        pieces = [tuple(x[at : at + size] for x in inputs) for at in starts]
         return _Awaited([self._pool.submit(self._run, piece) for piece in pieces])
 
     def _run(self, piece: tuple[np.ndarray, ...]) -> np.ndarray:
