@@ -41,7 +41,7 @@ from ganiqa_jax.card import (
     write_card,
 )
 from ganiqa_jax.config import StudentConfig, TeacherConfig
-from ganiqa_jax.errors import GanIqaError, IntegrityError
+from ganiqa_jax.errors import CheckError, GanIqaError, InputError, IntegrityError
 from ganiqa_jax.released import find_model
 from ganiqa_jax.rundir import read_json, write_json
 from ganiqa_jax.types import Params
@@ -128,6 +128,35 @@ def load_model(folder: str | Path) -> LoadedModel:
     _check_arrays(variables, card, folder)
     variables = jax.device_put(variables)  # all at once: a call for each takes long
     return LoadedModel(build_network(card.config), variables, card)
+
+
+def verify_released(folder: Path) -> dict[str, Any]:
+    """Hashes the weights of a released folder and compares with its card.
+
+    Returns:
+      The name, both hashes and the number of arrays.
+
+    Raises:
+      InputError: if the folder holds no released model.
+      CheckError: if card or weights are not as they were released.
+    """
+    try:
+        card, identity = read_whole_card(folder)
+        if "weights_sha256" not in identity:
+            raise InputError(
+                f"{folder} is a run directory, whose checkpoints are verified whenever "
+                "they are read; export it to safetensors to release it."
+            )
+        variables = load_model(folder).variables
+    except IntegrityError as error:
+        raise CheckError(str(error)) from error
+    sha = model_sha(variables)
+    if sha != identity.get("model_sha"):
+        raise CheckError(
+            f"The weights of {folder} are {sha}, its card says "
+            f"{identity.get('model_sha')}; fetch the model again."
+        )
+    return {"name": card.name, **identity, "arrays": len(by_name(variables))}
 
 
 def build_network(config: TeacherConfig | StudentConfig) -> nn.Module:

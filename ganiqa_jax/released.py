@@ -11,7 +11,6 @@ from typing import Any
 from ganiqa_jax import home
 from ganiqa_jax.card import CARD, WEIGHTS, read_whole_card
 from ganiqa_jax.config_json import to_json
-from ganiqa_jax.errors import CheckError, InputError, IntegrityError
 
 PACKAGED = Path(__file__).parent / "released"
 
@@ -68,35 +67,3 @@ def read_released(folder: Path) -> dict[str, Any]:
     """
     card, identity = read_whole_card(folder)
     return {**to_json(card), **identity, "prep_sha": card.preprocessing.sha}
-
-
-def verify_released(folder: Path) -> dict[str, Any]:
-    """Hashes the weights of a released folder and compares with its card.
-
-    Returns:
-      The name, both hashes and the number of arrays.
-
-    Raises:
-      InputError: if the folder holds no released model.
-      CheckError: if card or weights are not as they were released.
-    """
-    from ganiqa_jax import release  # brings JAX along
-    from ganiqa_jax.arrays import by_name
-
-    try:
-        card, identity = read_whole_card(folder)
-        if "weights_sha256" not in identity:
-            raise InputError(
-                f"{folder} is a run directory, whose checkpoints are verified whenever "
-                "they are read; export it to safetensors to release it."
-            )
-        variables = release.load_model(folder).variables
-    except IntegrityError as error:
-        raise CheckError(str(error)) from error
-    sha = release.model_sha(variables)
-    if sha != identity.get("model_sha"):
-        raise CheckError(
-            f"The weights of {folder} are {sha}, its card says "
-            f"{identity.get('model_sha')}; fetch the model again."
-        )
-    return {"name": card.name, **identity, "arrays": len(by_name(variables))}

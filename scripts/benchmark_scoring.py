@@ -33,6 +33,8 @@ import numpy as np
 import tyro
 from benchmark import ask, end_child, say, start_child
 
+from ganiqa_jax import start
+
 OURS = ("jax", "onnx")
 PEERS = ("files", "loader")
 FORMS = ("contiguous", "channels_last")
@@ -239,10 +241,15 @@ def compare(options: Options, paths: Sequence[Path]) -> int:
     arguments += ["--batch-size", str(options.batch_size)]
     arguments += ["--workers", str(options.workers)]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    # Large pages, as `ganiqa` has them, for the loader too; not for what people run.
+    plain = {k: v for k, v in environment.items() if k != start.SETTINGS}
     limit = limits(options, paths[: options.count // options.rounds])
     names = (*OURS, *PEERS)
     children = {
-        name: start_child([__file__, *arguments, "--child", name], environment)
+        name: start_child(
+            [__file__, *arguments, "--child", name],
+            plain if name == "files" else environment,
+        )
         for name in names
     }
     for child in children.values():
@@ -323,6 +330,7 @@ def main() -> int:
     if options.child:
         serve(options, paths)
         return 0
+    start.with_large_pages()
     options = Options(**{**vars(options), "count": len(paths)})
     return memory(options, paths) if options.memory else compare(options, paths)
 

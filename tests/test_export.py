@@ -8,7 +8,7 @@ import pytest
 from fake_models import fake_model
 from random_weights import random_weights
 
-from ganiqa_jax import cli, release, released
+from ganiqa_jax import cli, release
 from ganiqa_jax.card import ModelCard, Scale
 from ganiqa_jax.config import JndConfig, Preprocessing, StudentConfig, TeacherConfig
 from ganiqa_jax.errors import CheckError, InputError
@@ -102,7 +102,7 @@ def test_half_the_bytes_give_nearly_the_same_model(tmp_path):
     assert {leaf.dtype for leaf in jax.tree.leaves(again.variables)} == {
         np.dtype("float32")
     }
-    assert released.verify_released(done.path)["name"] == model.card.name
+    assert release.verify_released(done.path)["name"] == model.card.name
 
 
 def test_values_too_large_for_half_are_refused(tmp_path):

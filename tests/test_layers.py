@@ -115,7 +115,7 @@ ROWS = {
         "report",
         "report.*",
     ),
-    5: ("cli", "cli.*", "integrations", "integrations.*"),
+    5: ("cli", "cli.*", "start", "integrations", "integrations.*"),
 }
 INPUT_ROW = 3
 LONGEST_FILE = 400

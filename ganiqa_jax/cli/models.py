@@ -93,7 +93,8 @@ def verify(
         model: name of a released model, or released folder.
         json_output: print what was hashed as JSON.
     """
-    from ganiqa_jax.released import find_model, verify_released
+    from ganiqa_jax.release import verify_released
+    from ganiqa_jax.released import find_model
 
     facts = verify_released(find_model(model))
     if json_output:

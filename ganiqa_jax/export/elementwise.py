@@ -111,8 +111,15 @@ def _mean(graph: Graph, summing: Node, summed: Tensor) -> Tensor:
     side = _tile(*summing.joined)
     if side > 1:
         tiles = tuple(size // side for size in summing.joined)
-        how = {"kernel_shape": [side, side], "strides": [side, side]}
-        name = graph.run("AveragePool", [name], (*channels, *tiles), **how).name
+        square = [side, side]
+        pooled = graph.run(
+            "AveragePool",
+            [name],
+            (*channels, *tiles),
+            kernel_shape=square,
+            strides=square,
+        )
+        name = pooled.name
     pooled = graph.run("GlobalAveragePool", [name], (*channels, 1, 1))
     return graph.reshape(pooled, channels, summed.sizes, summed.order)
 
