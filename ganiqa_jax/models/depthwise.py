@@ -5,10 +5,14 @@ fuses into one loop instead. Its weight gradient, left to automatic differentiat
 becomes one reduction a tap; done as a single reduction with an output for each tap it
 took 2 to 4 ms where the former took 23 to 37 ms (8x28x28x192 and 16x14x14x384, 3x3,
 2 cores, jax 0.10.2).
+
+With a stride each slice is padded by itself, which fuses too: the padded map, most of
+which is passed over, is never written. That is 2 to 6 times as fast on maps of 20x20 to
+160x160; without a stride it would be 2 to 5 times as slow.
 """
 
 import functools
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +63,8 @@ def depthwise_conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _shifted(x: Array, kernel: Array, stride: int, padding: Pads) -> Array:
+    if stride > 1:
+        return _sum_of_padded_slices(x, kernel, stride, padding)
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     return _sum_of_slices(padded, kernel, stride)
 
@@ -107,6 +113,41 @@ def _sum_of_slices(padded: Array, kernel: Array, stride: int) -> Array:
     for seen, tap in zip(slices[1:], taps[1:], strict=True):
         total = total + seen * tap
     return total.astype(padded.dtype)
+
+
+def _sum_of_padded_slices(x: Array, kernel: Array, stride: int, padding: Pads) -> Array:
+    """`_sum_of_slices` of the padded map, without it."""
+    rows = _reach(x.shape[1], kernel.shape[0], stride, padding[0])
+    columns = _reach(x.shape[2], kernel.shape[1], stride, padding[1])
+    total, zero = 0.0, jnp.zeros((), jnp.float32)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            seen = x[:, row.seen, column.seen].astype(jnp.float32)
+            seen = seen * kernel[i : i + 1, j : j + 1].astype(jnp.float32)
+            around = ((0, 0, 0), (*row.unseen, 0), (*column.unseen, 0), (0, 0, 0))
+            total = total + jax.lax.pad(seen, zero, around)
+    assert isinstance(total, Array)
+    return total.astype(x.dtype)
+
+
+class _Reach(NamedTuple):
+    """Of one axis what a tap of the filter sees, and how many positions see nothing."""
+
+    seen: slice
+    unseen: tuple[int, int]
+
+
+def _reach(size: int, taps: int, stride: int, pads: tuple[int, int]) -> list[_Reach]:
+    positions = (size + sum(pads) - taps) // stride + 1
+    found = []
+    for tap in range(taps):
+        begin = tap - pads[0]  # position p sees p * stride + begin
+        first = min(max(0, -(begin // stride)), positions)
+        after = max(first, min(positions, (size - 1 - begin) // stride + 1))
+        begin += first * stride
+        seen = slice(begin, begin + (after - first) * stride, stride)
+        found.append(_Reach(seen, (first, positions - after)))
+    return found
 
 
 def _kernel_gradient(grad: Array, padded: Array, kernel: Array, stride: int) -> Array:
