@@ -1,6 +1,6 @@
-"""Patterns of a graph that ONNX has one operator for: softmax, layer norm.
+"""Patterns of a graph in fewer passes over the data: softmax, layer norm, variance.
 
-A runtime computes them in one pass over the data, where their parts take five to ten.
+The first two are one operator of ONNX, whose parts would take five to ten passes.
 """
 
 from typing import TypeGuard
@@ -27,6 +27,8 @@ class Fuser:
                 self._softmax(node)
             elif node.operator == "Add":
                 self._layer_norm(node)
+            elif node.operator == "GlobalAveragePool":
+                self._variance(node)
         self._graph.drop_unused()
 
     def _softmax(self, node: Node) -> None:
@@ -69,6 +71,35 @@ class Fuser:
         if mean.inputs[0] != source or axis is None or epsilon is None:
             return
         self._put_layer_norm(node, source, axis, (scale, bias), epsilon)
+
+    def _variance(self, node: Node) -> None:
+        """Mean of (x - mean)^2 over a map: mean of x^2, less the mean squared.
+
+        Maps then stay in the order in which a runtime lays them out. Digits are lost,
+        but maps are no larger than a ReLU6 lets them be, and their means are exact.
+        """
+        squared = self._makers.get(self._pooled(node))
+        centred = self._makers.get(squared.inputs[0]) if _is(squared, "Mul") else None
+        if not (squared and _is(centred, "Sub") and len(set(squared.inputs)) == 1):
+            return
+        source, mean = centred.inputs[0], self._maker(centred.inputs[1])
+        if not (_is(mean, "GlobalAveragePool") and self._pooled(mean) == source):
+            return
+        squared.inputs = [source, source]
+        (result,), (of_map,) = node.outputs, mean.outputs
+        squares, square, difference = (f"{result}_{n}" for n in range(3))
+        node.outputs = [squares]
+        after = self._graph.nodes.index(node) + 1
+        self._graph.nodes[after:after] = [
+            Node("Mul", [of_map, of_map], [square]),
+            Node("Sub", [squares, square], [difference]),
+            Node("Relu", [difference], [result]),
+        ]
+
+    def _pooled(self, node: Node) -> str:
+        """The map that a global pool is over, past its tiles."""
+        tiles = self._makers.get(node.inputs[0])
+        return tiles.inputs[0] if _is(tiles, "AveragePool") else node.inputs[0]
 
     def _epsilon(self, reciprocal: Node, mean: Node) -> float | None:
         """What is added to the variance around a mean under a reciprocal root."""

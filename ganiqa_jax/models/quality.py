@@ -132,8 +132,12 @@ def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B C"]:
 
 def moment_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*C"]:
     """The mean and the deviation over a map, in float32."""
-    mean, squares = average_pool(x), average_pool(jnp.square(x.astype(jnp.float32)))
-    return _moments(mean, squares)
+    x = x.astype(jnp.float32)
+    mean = average_pool(x)
+    # The mean of squares would take one pass, but sums of thousands of squares, one
+    # after the other, lose the digits that a small variance is made of.
+    variance = jnp.mean(jnp.square(x - mean[:, None, None]), axis=(1, 2))
+    return _moments(mean, variance)
 
 
 def moments_of(taps: Sequence[Array]) -> Float[Array, "B M"]:
@@ -167,16 +171,16 @@ def _local_moments(
     def mean_around(y: Array) -> Float[Array, "B n m C"]:
         return jnp.einsum("nh,bhwc,mw->bnmc", rows, y, columns)
 
-    return _moments(mean_around(x), mean_around(jnp.square(x)))
+    mean = mean_around(x)
+    # The mean of squares loses digits where a map hardly varies.
+    variance = jnp.maximum(mean_around(jnp.square(x)) - jnp.square(mean), 0)
+    return _moments(mean, variance)
 
 
 def _moments(
-    mean: Float[Array, "*B C"], squares: Float[Array, "*B C"]
+    mean: Float[Array, "*B C"], variance: Float[Array, "*B C"]
 ) -> Float[Array, "*B 2*C"]:
-    """Mean and deviation of a mean and a mean of squares, which one pass gives."""
-    # Digits are lost where a map hardly varies, but those maps are no larger than a
-    # ReLU6 lets them be: z changes by 2e-6 at most, even for a picture of one colour.
-    variance = jnp.maximum(squares - jnp.square(mean), 0)
+    """Means and deviations."""
     # The small number keeps the gradient of a constant map finite.
     return jnp.concatenate([mean, jnp.sqrt(variance + 1e-6)], axis=-1)
 
