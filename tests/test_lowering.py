@@ -147,6 +147,15 @@ def test_moments_of_maps_are_pooled_as_the_maps_lie(height, width, tiles):
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
 
 
+def test_deviations_of_maps_without_bounds_keep_their_digits():
+    _, session = lowered(lambda x: moment_pool(x).reshape(-1), (40, 40, 6))
+    x = RANDOM.normal(1000, 1, (2, 40, 40, 6)).astype(np.float32)
+    got = session.run(None, {"x": x})[0].reshape(2, 2, 6)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(got[:, 0], wide.mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(got[:, 1], wide.std((1, 2)), rtol=1e-3)
+
+
 @pytest.mark.parametrize("axis", [3, 1])
 def test_norms_and_softmax_become_one_operator_each(axis):
     norm = nn.LayerNorm(epsilon=1e-5)

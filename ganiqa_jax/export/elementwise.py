@@ -111,15 +111,15 @@ def _mean(graph: Graph, summing: Node, summed: Tensor) -> Tensor:
     side = _tile(*summing.joined)
     if side > 1:
         tiles = tuple(size // side for size in summing.joined)
-        square = [side, side]
-        pooled = graph.run(
+        tile = [side, side]
+        of_tiles = graph.run(
             "AveragePool",
             [name],
             (*channels, *tiles),
-            kernel_shape=square,
-            strides=square,
+            kernel_shape=tile,
+            strides=tile,
         )
-        name = pooled.name
+        name = of_tiles.name
     pooled = graph.run("GlobalAveragePool", [name], (*channels, 1, 1))
     return graph.reshape(pooled, channels, summed.sizes, summed.order)
 

@@ -75,8 +75,8 @@ class Fuser:
     def _variance(self, node: Node) -> None:
         """Mean of (x - mean)^2 over a map: mean of x^2, less the mean squared.
 
-        Maps then stay in the order in which a runtime lays them out. Digits are lost,
-        but maps are no larger than a ReLU6 lets them be, and their means are exact.
+        Maps then stay in the order in which a runtime lays them out. That costs digits
+        where the mean is large beside the deviation, so that maps must have bounds.
         """
         squared = self._makers.get(self._pooled(node))
         centred = self._makers.get(squared.inputs[0]) if _is(squared, "Mul") else None
@@ -84,6 +84,8 @@ class Fuser:
             return
         source, mean = centred.inputs[0], self._maker(centred.inputs[1])
         if not (_is(mean, "GlobalAveragePool") and self._pooled(mean) == source):
+            return
+        if not _is(self._makers.get(source), "Clip"):
             return
         squared.inputs = [source, source]
         (result,), (of_map,) = node.outputs, mean.outputs
