@@ -73,7 +73,9 @@ def run(folder, monkeypatch, capfd):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("GANIQA_XLA_FLAGS", "off")
-    monkeypatch.setattr(release, "load_model", lambda path: fake_model(path.name))
+    monkeypatch.setattr(
+        release, "load_model", lambda model: fake_model(Path(model).name)
+    )
     handler = signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
         yield call
