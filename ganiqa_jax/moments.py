@@ -25,7 +25,7 @@ from ganiqa_jax.data.mixture import Mixture, SourceData, planned_row
 from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.models import Student
-from ganiqa_jax.models.student import PARTS
+from ganiqa_jax.models.quality import PARTS
 from ganiqa_jax.progress import track
 from ganiqa_jax.types import Batch, NetworkOutput, Params
 
@@ -144,7 +144,7 @@ def see(
       variables: its variables, pretrained arrays in place.
       pictures: the source, by `alone`.
       crops: of each picture.
-      parts: a crop is as many rows as it has `models.student.PARTS`.
+      parts: a crop is as many rows as it has `models.quality.PARTS`.
       held_out: files that may not be learned from, and are not among the rows.
       progress: a bar on standard error.
     """

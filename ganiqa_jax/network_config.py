@@ -187,6 +187,11 @@ class StudentConfig:
         are fused on: 1 is 1/16, 2 is 1/32, a quarter of the tokens.
       semantic: a branch on means and deviations of the trunk's channels, at all
         levels (of MobileNetV1: six maps, of EfficientNet-Lite0: five).
+      parts: z is the mean over the whole picture and its four corners, of three
+        quarters of each side, as that branch sees them out of the same pass.
+      moment_bound: how far the branch lets a standardised mean or deviation lie from
+        0; larger ones are bent. 0 leaves them as they are.
+      moment_noise: deviation of Gaussian noise on those in training.
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 
@@ -208,12 +213,18 @@ class StudentConfig:
     attention_grid: int = 35
     embedding_grid: int = 14
     semantic: bool = True
+    parts: bool = False
+    moment_bound: float = 0.0
+    moment_noise: float = 0.0
     bins: int = 10
     jnd: JndConfig = JndConfig()
     dtype: ComputeDtype = "float32"
 
     def __post_init__(self) -> None:
         _check_network(self)
+        require(self.semantic or not self.parts, "parts needs semantic=True")
+        for name in ("moment_bound", "moment_noise"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative")
         blocks = FREEZABLE_BLOCKS.get(self.trunk, 0)
         require(
             self.frozen_blocks == 0 or blocks > 0,

@@ -166,7 +166,13 @@ def fit(
       bias of each channel stay: without decay they fit what chance made of it.
     """
     network, probe = config.student, config.probe
-    branch = MomentBranch(network.width, network.dropout, fixed_statistics=True)
+    branch = MomentBranch(
+        network.width,
+        network.dropout,
+        network.moment_bound,
+        network.moment_noise,
+        fixed_statistics=True,
+    )
     head = QualityHead(network.width, network.bins, network.dropout)
     optimizer = optax.adamw(
         optax.schedules.cosine_decay_schedule(probe.peak_lr, probe.steps),

@@ -126,7 +126,17 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     ),
     "no-noise": (
         "no noise",
-        lambda config: change(config, noise=NoiseConfig.off()),
+        lambda config: change(
+            config, noise=NoiseConfig.off(), student__moment_noise=0.0
+        ),
+    ),
+    "whole-only": (
+        "score of the whole picture, without its corners",
+        lambda config: change(config, student__parts=False),
+    ),
+    "no-bound": (
+        "means and deviations of channels however far off",
+        lambda config: change(config, student__moment_bound=0.0),
     ),
     "plain-attention": (
         "plain attention for CGA",
@@ -150,7 +160,7 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     ),
     "no-semantic": (
         "no semantic branch, and so no fitted start",
-        lambda config: change(config, student__semantic=False),
+        lambda config: change(config, student__semantic=False, student__parts=False),
     ),
     "no-probe": (
         "semantic branch, but no fitted start",

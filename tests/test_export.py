@@ -26,6 +26,14 @@ CONFIGS = {
         trunk="mobilenet_v1", jnd=JndConfig(strength=0.0), **NARROW
     ),
     "teacher": TeacherConfig(backbone="mobilenet_v1", **NARROW),
+    "student of parts": StudentConfig(
+        trunk="efficientnet_lite0",
+        jnd=JndConfig(strength=0.0),
+        neck_level=2,
+        parts=True,
+        moment_bound=2.0,
+        **NARROW,
+    ),
 }
 
 
@@ -33,7 +41,9 @@ def tiny_model(role):
     config = CONFIGS[role]
     view = Preprocessing(crop=64, points=1)
     scale = Scale("ten", 1.0, 10.0, 0.5, 0.25)
-    card = ModelCard(role, "tiny", config, view, scale, "test", ("x",), {"srcc": 0.5})
+    card = ModelCard(
+        role.split()[0], "tiny", config, view, scale, "test", ("x",), {"srcc": 0.5}
+    )
     variables = random_weights(release.network_shapes(config, 64))
     return LoadedModel(build_network(config), variables, card)
 

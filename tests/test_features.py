@@ -1,15 +1,19 @@
+import itertools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ganiqa_jax.models.conv import Conv
 from ganiqa_jax.models.features import (
     DISTILLED_MAPS,
     FeatureAdapters,
     MultiResolutionFusion,
     resize_map,
 )
-from ganiqa_jax.models.quality import local_moments_of, moments_of
+from ganiqa_jax.models.quality import local_moments_of, moments_of, moments_of_parts
 
 TAPS = ((2, 6, 6, 5), (2, 3, 3, 7), (2, 2, 2, 9))
 
@@ -94,6 +98,36 @@ def test_moments_around_a_cell_are_those_of_what_is_there():
     wide = local_moments_of([x], (3, 5), share=2.5)
     whole = jnp.broadcast_to(moments_of([x])[:, None, None], wide.shape)
     np.testing.assert_allclose(wide, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (10, 8), (6, 7), (1, 2)])
+def test_moments_of_parts_are_those_of_the_whole_and_its_corners(height, width):
+    x = jax.random.normal(jax.random.key(2), (2, height, width, 3)) + 50
+    parts = moments_of_parts([x, 2 * x])
+    # Each cell of the map as sixteen, of which a corner takes whole ones.
+    fine = np.repeat(np.repeat(np.asarray(x, np.float64), 4, axis=1), 4, axis=2)
+    top, bottom = slice(0, 3 * height), slice(height, None)
+    left, right = slice(0, 3 * width), slice(width, None)
+    places = itertools.product((top, bottom), (left, right))
+    views = [fine, *(fine[:, rows, columns] for rows, columns in places)]
+    for part, view in zip(np.moveaxis(parts, 1, 0), views, strict=True):
+        mean, deviation = view.mean((1, 2)), np.sqrt(view.var((1, 2)) + 1e-6)
+        wanted = [mean, deviation, 2 * mean, np.sqrt(4 * view.var((1, 2)) + 1e-6)]
+        np.testing.assert_allclose(part, np.concatenate(wanted, 1), rtol=1e-5)
+
+
+def test_a_finer_level_is_the_same_projected_before_or_after_it_is_reduced(key):
+    taps = taps_of(key, ((2, 8, 12, 5), (2, 4, 6, 5)))
+    module = MultiResolutionFusion(4, level=1)
+    fused, variables = start(module, taps)
+    unit = Conv(4, bias=True)
+    project = {"params": variables["params"]["project_0"]}
+    coarse = resize_map(unit.apply(project, taps[0]), 4, 6)
+    norm = {"params": variables["params"]["norm_0"]}
+    level = nn.LayerNorm(epsilon=1e-5).apply(norm, coarse)
+    alone = {**variables["params"], "level_weights": jnp.array([30.0, -30.0])}
+    fused = module.apply({"params": alone}, taps)
+    np.testing.assert_allclose(fused, level, atol=1e-5)
 
 
 @pytest.mark.parametrize("grid", [(5, 3), (16, 16)])

@@ -12,7 +12,7 @@ from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
 from ganiqa_jax.models.conv import ConvNorm
 from ganiqa_jax.models.depthwise import depthwise_conv
 from ganiqa_jax.models.features import resize_map
-from ganiqa_jax.models.quality import moment_pool
+from ganiqa_jax.models.quality import moment_pool, moments_of_parts
 from ganiqa_jax.scoring.on_onnx import open_session
 
 pytest.importorskip("onnx")
@@ -91,6 +91,10 @@ FUNCTIONS = {
     "turned round": lambda x: jnp.flip(x, (1, 2))[..., 1],
     "constant part": broadcast_late,
     "relu6": lambda x: jax.nn.relu6(3 * x) + jnp.minimum(x, 0.5),
+    "moments of parts": lambda x: moments_of_parts([depthwise(x), x[:, :7, 2:]]),
+    "sums of blocks": lambda x: jax.lax.reduce_window(
+        x, 0.0, jax.lax.add, (1, 2, 4, 1), (1, 2, 4, 1), "VALID"
+    ),
 }
 
 
@@ -147,6 +151,27 @@ def test_moments_of_maps_are_pooled_as_the_maps_lie(height, width, tiles):
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
 
 
+def test_moments_of_parts_of_maps_are_pooled_as_the_maps_lie():
+    def moments(x):
+        return moments_of_parts([jnp.minimum(jax.nn.relu(depthwise(x)), 6.0)])
+
+    graph, session = lowered(lambda x: moments(x).reshape(-1), (80, 160, 6))
+    operators = [node.operator for node in graph.nodes]
+    # By columns and by rows of the map and of its squares, and the cells at last.
+    assert operators.count("AveragePool") == 5
+    (clip,) = (node for node in graph.nodes if node.operator == "Clip")
+    users = [node.operator for node in graph.nodes if clip.outputs[0] in node.inputs]
+    assert sorted(users) == ["AveragePool", "Mul"], "the map is moved or shifted"
+    x = RANDOM.normal(1, 1, (2, 80, 160, 6)).astype(np.float32)
+    got = session.run(None, {"x": x})[0]
+    maps = np.clip(np.asarray(depthwise(jnp.asarray(x)), np.float64), 0, 6)
+    corner = maps[:, 10:, :60]
+    deviation = np.sqrt(corner.var((1, 2)) + 1e-6)
+    wanted = np.concatenate([corner.mean((1, 2)), deviation], axis=1)
+    got = got.reshape(2, 5, 12)[:, 3]
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
+
+
 def test_deviations_of_maps_without_bounds_keep_their_digits():
     _, session = lowered(lambda x: moment_pool(x).reshape(-1), (40, 40, 6))
     x = RANDOM.normal(1000, 1, (2, 40, 40, 6)).astype(np.float32)
@@ -190,3 +215,12 @@ def test_scales_before_a_convolution_go_into_its_filters():
 def test_what_onnx_lacks_is_named():
     with pytest.raises(InputError, match="no counterpart of .* sort"):
         lowered(lambda x: jnp.sort(x, axis=1).sum((1, 2, 3)), (4, 4, 2))
+
+
+def test_sums_over_windows_that_overlap_are_refused():
+    def overlapping(x):
+        window = (1, 3, 3, 1)
+        return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1,) * 4, "SAME")
+
+    with pytest.raises(InputError, match="windows that overlap"):
+        lowered(lambda x: overlapping(x).sum((1, 2, 3)), (4, 4, 2))

@@ -12,9 +12,9 @@ from random_weights import random_weights
 
 from ganiqa_jax.config import NoiseConfig, StudentConfig
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.models import Student, student
+from ganiqa_jax.models import Student
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
-from ganiqa_jax.models.quality import moments_of
+from ganiqa_jax.models.quality import MomentBranch, QualityHead
 
 SIDE = 64
 TINY = StudentConfig(
@@ -126,6 +126,61 @@ def test_quality_map_has_the_score_as_its_mean_and_sees_its_own_place():
     np.testing.assert_allclose(before.z, plain.z, atol=1e-5)
     moved = jnp.abs(after.features["quality"] - quality)
     assert moved[:, :, 3].mean() > 2 * moved[:, :, 0].mean()
+
+
+def test_score_of_parts_is_the_mean_over_what_the_head_says_of_each():
+    config = dataclasses.replace(TINY, parts=True)
+    variables = random_variables(config)
+
+    @jax.jit
+    def run(variables):
+        return Student(config).apply(variables, PICTURES, parts=True)
+
+    output = run(variables)
+    parts = output.features["parts"]
+    assert parts.shape == (2, 5, output.features["moments"].shape[1])
+    head = QualityHead(config.width, config.bins)
+    branch = MomentBranch(config.width)
+    of_head = {"params": variables["params"]["head"]}
+    of_branch = {name: part["semantic"] for name, part in variables.items()}
+    found = []
+    for number in range(5):
+        vector = branch.apply(of_branch, parts[:, number], train=False)
+        seen = jnp.concatenate([output.features["pooled"], vector], axis=-1)
+        found.append(head.apply(of_head, seen, train=False))
+    zs, logits = map(np.asarray, zip(*found, strict=True))
+    assert np.ptp(zs, axis=0).min() > 1e-4
+    np.testing.assert_allclose(output.z, zs.mean(0), atol=1e-5)
+    np.testing.assert_allclose(output.logits, logits.mean(0), atol=1e-5)
+    whole = jax.jit(Student(TINY).apply)(variables, PICTURES)
+    np.testing.assert_allclose(zs[0], whole.z, atol=1e-5)
+
+
+def test_moments_that_lie_far_off_are_bent_to_the_bound():
+    branch = MomentBranch(4, bound=2.0, noise=1.0, fixed_statistics=True)
+    far = jnp.array([[0.01, -0.02, 1e3], [0.01, -0.02, 1e6]])
+    variables = branch.init(jax.random.key(0), far, train=False)
+    near = branch.apply(variables, far, train=False)
+    np.testing.assert_allclose(near[0], near[1], atol=1e-6)
+    kernel = variables["params"]["out"]["kernel"]
+    np.testing.assert_allclose(near[0], jnp.array([0.01, -0.02, 2]) @ kernel, atol=1e-4)
+
+
+def test_noise_on_moments_is_of_training_alone_and_of_its_deviation():
+    branch = MomentBranch(4, noise=0.5, fixed_statistics=True)
+    zero = jnp.zeros((20_000, 3))
+    variables = branch.init(jax.random.key(0), zero, train=False)
+    assert not branch.apply(variables, zero, train=False).any()
+    noisy = branch.apply(
+        variables, zero, train=True, rngs={"dropout": jax.random.key(1)}
+    )
+    of_unit = jnp.linalg.norm(variables["params"]["out"]["kernel"], axis=0)
+    np.testing.assert_allclose(noisy.std(axis=0), 0.5 * of_unit, rtol=0.03)
+
+
+def test_parts_are_of_the_semantic_branch():
+    with pytest.raises(InputError, match="parts needs semantic"):
+        StudentConfig(semantic=False, parts=True)
 
 
 @pytest.mark.parametrize(("side", "grid"), [(192, 12), (256, 16), (75, 5)])
@@ -329,12 +384,3 @@ def test_wraps_as_an_nnx_module():
     assert output.z.shape == (2,)
     params = nnx.state(network, nnx.Param)
     assert count(params) == count(shapes_of(config)[1]["params"])
-
-
-def test_parts_are_the_picture_and_its_corners():
-    """Of maps of 4 cells a side a corner is 3 x 3 of them."""
-    map_ = jnp.arange(2 * 4 * 4 * 3, dtype=jnp.float32).reshape(2, 4, 4, 3) ** 1.5
-    parts = student._parts(moments_of([map_]), [map_])
-    views = [map_] + [map_[:, y : y + 3, x : x + 3] for y in (0, 1) for x in (0, 1)]
-    for part, view in zip(jnp.swapaxes(parts, 0, 1), views, strict=True):
-        np.testing.assert_allclose(part, moments_of([view]), rtol=1e-4)

@@ -1,11 +1,16 @@
 """What is computed element by element, and along axes."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ganiqa_jax.export.graph import Const, Graph, Node, Sizes, Tensor, Value, count
+
+MAPS = (0, 3, 1, 2)
+"""How ONNX stores maps: channels before rows."""
 
 SAME_NAME = {
     "abs": "Abs",
@@ -86,14 +91,13 @@ def divide(graph: Graph, values: Sequence[Value]) -> Tensor:
     """Div; a sum over axes divided by how many elements they have is a mean."""
     top, bottom = values
     maker = graph.producer(top)
-    if (
-        maker is not None
-        and maker.operator == "ReduceSum"
-        and isinstance(bottom, Const)
-    ):
+    if maker is not None and maker.joined and isinstance(bottom, Const):
         assert isinstance(top, Tensor)
         if (bottom.array == math.prod(maker.joined)).all():
-            return _mean(graph, maker, top)
+            if maker.operator == "ReduceSum":
+                return _mean(graph, maker, top)
+            if maker.operator == "Mul":
+                return dataclasses.replace(top, name=maker.inputs[0])
     return elementwise(graph, "Div", values)
 
 
@@ -185,6 +189,42 @@ def reduce(graph: Graph, operator: str, tensor: Tensor, axes: Sequence[int]) -> 
         tensor.sizes[axis] for axis in tensor.order if axis in axes
     )
     return reduced
+
+
+def sum_over_windows(
+    graph: Graph, tensor: Tensor, sizes: Sizes, settings: dict[str, Any]
+) -> Tensor:
+    """Sums over windows of rows and columns that do not overlap: means times a number.
+
+    Args:
+      graph: to add to.
+      tensor: maps.
+      sizes: of the result.
+      settings: of `lax.reduce_window`.
+
+    Raises:
+      NotImplementedError: if the windows are not such.
+    """
+    window = settings["window_dimensions"]
+    plain = (
+        len(window) == 4
+        and window[0] == window[3] == 1
+        and window == settings["window_strides"]
+        and not np.any(settings["padding"])
+        and {*settings["base_dilation"], *settings["window_dilation"]} == {1}
+    )
+    if not plain:
+        raise NotImplementedError("a sum over windows that overlap or are padded")
+    name = graph.in_order(tensor, MAPS).name
+    sides = [int(side) for side in window[1:3]]
+    means = graph.run(
+        "AveragePool", [name], sizes, MAPS, kernel_shape=sides, strides=sides
+    )
+    summed = elementwise(
+        graph, "Mul", [means, Const(np.array(math.prod(sides), np.float32))]
+    )
+    graph.nodes[-1].joined = tuple(sides)
+    return summed
 
 
 SPECIAL: dict[str, Callable[[Graph, Sequence[Value]], Value]] = {

@@ -29,6 +29,8 @@ class Fuser:
                 self._layer_norm(node)
             elif node.operator == "GlobalAveragePool":
                 self._variance(node)
+            elif node.operator == "AveragePool":
+                self._squares_of_cells(node)
         self._graph.drop_unused()
 
     def _softmax(self, node: Node) -> None:
@@ -79,24 +81,61 @@ class Fuser:
         where the mean is large beside the deviation, so that maps must have bounds.
         """
         squared = self._makers.get(self._pooled(node))
-        centred = self._makers.get(squared.inputs[0]) if _is(squared, "Mul") else None
-        if not (squared and _is(centred, "Sub") and len(set(squared.inputs)) == 1):
+        found = self._centred(squared)
+        if squared is None or found is None or self._pooled(found[1]) != found[0]:
             return
-        source, mean = centred.inputs[0], self._maker(centred.inputs[1])
-        if not (_is(mean, "GlobalAveragePool") and self._pooled(mean) == source):
-            return
-        if not _is(self._makers.get(source), "Clip"):
-            return
-        squared.inputs = [source, source]
-        (result,), (of_map,) = node.outputs, mean.outputs
+        (source, mean), (result,) = found, node.outputs
+        (of_map,) = mean.outputs
         squares, square, difference = (f"{result}_{n}" for n in range(3))
-        node.outputs = [squares]
-        after = self._graph.nodes.index(node) + 1
-        self._graph.nodes[after:after] = [
+        squared.inputs, node.outputs = [source, source], [squares]
+        self._put_after(
+            node,
             Node("Mul", [of_map, of_map], [square]),
             Node("Sub", [squares, square], [difference]),
             Node("Relu", [difference], [result]),
-        ]
+        )
+
+    def _squares_of_cells(self, node: Node) -> None:
+        """Means of (x - mean)^2 over cells of a map, pooled by columns, then by rows.
+
+        As in `_variance`: of x^2, less mean (2 means of x - mean).
+        """
+        columns = self._makers.get(node.inputs[0])
+        squared = self._makers.get(columns.inputs[0]) if columns else None
+        found = self._centred(squared)
+        if columns is None or squared is None or found is None:
+            return
+        (source, mean), (result,) = found, node.outputs
+        cells = self._makers.get(self._pooled(mean))
+        first = self._makers.get(cells.inputs[0]) if cells else None
+        for one, other in ((cells, node), (first, columns)):
+            if not _is(one, "AveragePool") or one.attributes != other.attributes:
+                return
+        if cells is None or first is None or first.inputs[0] != source:
+            return
+        (of_cells,), (of_map,) = cells.outputs, mean.outputs
+        squares, double, rest, taken = (f"{result}_{n}" for n in range(4))
+        squared.inputs, node.outputs = [source, source], [squares]
+        self._put_after(
+            node,
+            Node("Add", [of_cells, of_cells], [double]),
+            Node("Sub", [double, of_map], [rest]),
+            Node("Mul", [rest, of_map], [taken]),
+            Node("Sub", [squares, taken], [result]),
+        )
+
+    def _centred(self, squared: Node | None) -> tuple[str, Node] | None:
+        """For (x - mean)^2 of a map with bounds: the map, and what pools the mean."""
+        centred = self._makers.get(squared.inputs[0]) if _is(squared, "Mul") else None
+        if not (squared and _is(centred, "Sub") and len(set(squared.inputs)) == 1):
+            return None
+        source, mean = centred.inputs[0], self._maker(centred.inputs[1])
+        bounded = _is(self._makers.get(source), "Clip")
+        return (source, mean) if bounded and _is(mean, "GlobalAveragePool") else None
+
+    def _put_after(self, node: Node, *more: Node) -> None:
+        after = self._graph.nodes.index(node) + 1
+        self._graph.nodes[after:after] = more
 
     def _pooled(self, node: Node) -> str:
         """The map that a global pool is over, past its tiles."""

@@ -17,9 +17,6 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.export import elementwise, folding, products, shapes
 from ganiqa_jax.export.graph import Const, Graph, Sizes, Tensor, Value
 
-MAPS = (0, 3, 1, 2)
-"""How ONNX stores maps: channels before rows."""
-
 INLINED = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
 UNCHANGED = ("copy", "copy_p", "stop_gradient", "optimization_barrier")
 
@@ -44,7 +41,7 @@ def to_graph(
     given = [graph.input(name, walk.sizes(spec.shape)) for name, spec in inputs.items()]
     # Pictures are turned while they are bytes: convolutions want them so.
     arguments: list[Value] = [
-        graph.in_order(value, MAPS) if len(value.sizes) == 4 else value
+        graph.in_order(value, elementwise.MAPS) if len(value.sizes) == 4 else value
         for value in given
     ]
     (result,) = walk.run(program.jaxpr, program.consts, arguments)
@@ -165,6 +162,8 @@ class _Walk:
                 operator = {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax"}[name]
                 axes = settings["axes"]
                 return [elementwise.reduce(graph, operator, tensor, axes)]
+            case "reduce_window_sum":
+                return [elementwise.sum_over_windows(graph, tensor, sizes[0], settings)]
             case "slice":
                 starts = settings["start_indices"]
                 steps = settings["strides"]

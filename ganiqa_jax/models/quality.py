@@ -11,6 +11,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from ganiqa_jax.models.conv import BatchNorm
+from ganiqa_jax.models.features import block_means
+
+CELLS = 4
+"""Cells along each side of a map of which its parts consist."""
+PARTS = 5
+"""Parts of a picture that one pass sees: the whole and four corners."""
 
 _BALANCED = nn.initializers.glorot_normal()
 """Larger than what the inputs alone would give, where those are many more than the
@@ -105,12 +111,16 @@ class MomentBranch(nn.Module):
     Attributes:
       width: D.
       dropout: rate on the standardised moments (rng `dropout`).
+      bound: how far from 0 they may lie, larger ones are bent; 0 leaves them.
+      noise: deviation of Gaussian noise on them in training (rng `dropout`).
       fixed_statistics: standardise by loaded numbers, not by those of the batch.
       dtype: compute type of the dense layer.
     """
 
     width: int
     dropout: float = 0.0
+    bound: float = 0.0
+    noise: float = 0.0
     fixed_statistics: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -120,6 +130,11 @@ class MomentBranch(nn.Module):
     ) -> Float[Array, "B D"]:
         norm = BatchNorm(fixed_statistics=self.fixed_statistics, name="norm")
         seen = norm(moments[:, None, None], train=train)[:, 0, 0]
+        if self.bound:
+            seen = self.bound * jnp.tanh(seen / self.bound)
+        if self.noise and train:
+            key = self.make_rng("dropout")
+            seen = seen + self.noise * jax.random.normal(key, seen.shape)
         seen = nn.Dropout(self.dropout, name="drop")(seen, deterministic=not train)
         out = nn.Dense(self.width, kernel_init=_BALANCED, dtype=self.dtype, name="out")
         return out(seen)
@@ -145,6 +160,49 @@ def moments_of(taps: Sequence[Array]) -> Float[Array, "B M"]:
     return jnp.concatenate([moment_pool(tap) for tap in taps], axis=-1)
 
 
+def moments_of_parts(taps: Sequence[Array]) -> Float[Array, "B 5 M"]:
+    """`moments_of` the whole maps, then of their four corners, row by row.
+
+    A corner has three quarters of each side. Sixteen cells of a map are averaged in
+    one pass, and the parts are made of those.
+
+    Args:
+      taps: [B, H, W, C] maps.
+    """
+    return jnp.concatenate([_moments_of_parts(tap) for tap in taps], axis=-1)
+
+
+def _moments_of_parts(x: Float[Array, "B H W C"]) -> Float[Array, "B 5 2*C"]:
+    x = x.astype(jnp.float32)
+    cells = _cell_means(x)
+    whole = jnp.mean(cells, axis=(1, 2))[:, None, None]
+    # Around the mean of the whole, for the digits that `moment_pool` is careful of.
+    around = _of_parts(_cell_means(jnp.square(x - whole)))
+    mean = _of_parts(cells - whole)
+    variance = jnp.maximum(around - jnp.square(mean), 0)
+    return _moments(mean + whole[:, 0], variance)
+
+
+def _of_parts(cells: Float[Array, "B 4 4 C"]) -> Float[Array, "B 5 C"]:
+    weights = np.zeros((PARTS, CELLS, CELLS), np.float32)
+    weights[0] = 1 / CELLS**2
+    for part, (top, left) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1)), start=1):
+        weights[part, top : top + 3, left : left + 3] = 1 / 9
+    flat = cells.reshape(-1, CELLS**2, cells.shape[-1])
+    return jnp.einsum("pn,bnc->bpc", jnp.asarray(weights.reshape(PARTS, -1)), flat)
+
+
+def _cell_means(x: Float[Array, "B H W C"]) -> Float[Array, "B 4 4 C"]:
+    """Means over the cells of a grid of four by four."""
+    _, height, width, _ = x.shape
+    if height % CELLS or width % CELLS:
+        rows, columns = (
+            jnp.asarray(_windows(side, CELLS, side / CELLS)) for side in (height, width)
+        )
+        return jnp.einsum("nh,bhwc,mw->bnmc", rows, x, columns)
+    return block_means(x, height // CELLS, width // CELLS)
+
+
 def local_moments_of(
     taps: Sequence[Array], grid: tuple[int, int], share: float
 ) -> Float[Array, "B n m M"]:
@@ -164,7 +222,7 @@ def _local_moments(
 ) -> Float[Array, "B n m 2*C"]:
     x = x.astype(jnp.float32)
     rows, columns = (
-        jnp.asarray(_windows(*sides, share))
+        jnp.asarray(_windows(*sides, max(share * sides[0], 1.0)))
         for sides in zip(x.shape[1:3], grid, strict=True)
     )
 
@@ -185,9 +243,9 @@ def _moments(
     return jnp.concatenate([mean, jnp.sqrt(variance + 1e-6)], axis=-1)
 
 
-def _windows(cells: int, centres: int, share: float) -> Float[np.ndarray, "n h"]:
-    """Weights of the cells of one side in the mean around each centre."""
-    reach = max(share * cells, 1) / 2
+def _windows(cells: int, centres: int, length: float) -> Float[np.ndarray, "n h"]:
+    """Weights of the cells of one side in the mean over a length at each centre."""
+    reach = length / 2
     middle = (np.arange(centres) + 0.5) * cells / centres
     edges = np.arange(cells)
     low = np.maximum(edges, middle[:, None] - reach)

@@ -27,6 +27,7 @@ from ganiqa_jax.models.quality import (
     average_pool,
     local_moments_of,
     moments_of,
+    moments_of_parts,
 )
 from ganiqa_jax.types import NetworkOutput
 
@@ -35,9 +36,6 @@ SINGLE_LEVEL = 1
 
 LOCAL_SHARE = 0.25
 """Of a picture's side: what a cell of the quality map looks at around itself."""
-
-PARTS = 5
-"""Views of a picture that one pass gives: the whole and four corners."""
 
 
 class Student(nn.Module):
@@ -106,32 +104,46 @@ class Student(nn.Module):
             "pooled": average_pool(decoded),
         }
         branch = None
+        seen = features["pooled"][:, None]
         if config.semantic:
-            features["moments"] = moments_of(taps)
+            both = config.parts or parts
+            moments = moments_of_parts(taps) if both else moments_of(taps)[:, None]
+            features["moments"] = moments[:, 0]
             if parts:
-                features["parts"] = _parts(features["moments"], taps)
+                features["parts"] = moments
             branch = MomentBranch(
                 config.width,
                 config.dropout,
+                config.moment_bound,
+                config.moment_noise,
                 fixed_statistics=config.trunk_weights is not None,
                 dtype=dtype,
                 name="semantic",
             )
-            features["semantic"] = branch(features["moments"], train=train)
-        seen = [features[name] for name in ("pooled", "semantic") if name in features]
+            if not config.parts:
+                moments = moments[:, :1]
+            vectors = branch(_rows(moments), train=train)
+            vectors = vectors.reshape(-1, moments.shape[1], vectors.shape[-1])
+            features["semantic"] = vectors[:, 0]
+            pooled = jnp.broadcast_to(seen, vectors.shape)
+            seen = jnp.concatenate([pooled, vectors], axis=-1)
         head = QualityHead(
             config.width, config.bins, config.dropout, dtype, name="head"
         )
-        z, logits = head(jnp.concatenate(seen, axis=-1), train=train)
+        z, logits = head(_rows(seen), train=train)
+        if config.parts:
+            z = z.reshape(-1, seen.shape[1]).mean(axis=1)
+            if logits is not None:
+                logits = logits.reshape(-1, seen.shape[1], config.bins).mean(axis=1)
         if local:
             around = decoded.astype(jnp.float32)
             if branch is not None:
                 _, n, m, _ = decoded.shape
                 moments = local_moments_of(taps, (n, m), LOCAL_SHARE)
-                of_cells = branch(_cells(moments), train=train)
+                of_cells = branch(_rows(moments), train=train)
                 of_cells = of_cells.reshape(-1, n, m, of_cells.shape[-1])
                 around = jnp.concatenate([around, of_cells], axis=-1)
-            quality = head(_cells(around), train=train)[0].reshape(around.shape[:3])
+            quality = head(_rows(around), train=train)[0].reshape(around.shape[:3])
             mean = quality.mean(axis=(1, 2), keepdims=True)
             features["quality"] = quality - mean + z[:, None, None]
         return NetworkOutput(z, logits, features)
@@ -160,16 +172,8 @@ class Student(nn.Module):
         return h
 
 
-def _parts(
-    moments: Float[Array, "B M"], taps: Sequence[Array]
-) -> Float[Array, "B 5 M"]:
-    # Around the quarter points, as wide as the picture: what is outside is cut off.
-    corners = local_moments_of(taps, (2, 2), 1.0)
-    corners = corners.reshape(len(moments), PARTS - 1, -1)
-    return jnp.concatenate([moments[:, None], corners], axis=1)
-
-
-def _cells(x: Float[Array, "B n m C"]) -> Float[Array, "B*n*m C"]:
+def _rows(x: Array) -> Float[Array, "N C"]:
+    """One row for each vector along the last axis."""
     return x.reshape(-1, x.shape[-1])
 
 

@@ -104,15 +104,23 @@ class MomentBranch(nn.Module):
     """A dense layer on standardised means and deviations of the trunk's channels."""
 
     def __init__(
-        self, channels: int, width: int, dropout: float, fixed_statistics: bool
+        self,
+        channels: int,
+        width: int,
+        dropout: float,
+        fixed_statistics: bool,
+        bound: float = 0.0,
     ) -> None:
         super().__init__()
         self.dropout = dropout
+        self.bound = bound
         self.norm = BatchNorm(2 * channels, fixed=fixed_statistics)
         self.out = nn.Linear(2 * channels, width)
 
     def forward(self, moments: Tensor) -> Tensor:
         seen = self.norm(moments[:, :, None, None])[:, :, 0, 0]
+        if self.bound:
+            seen = self.bound * torch.tanh(seen / self.bound)
         return self.out(F.dropout(seen, self.dropout, self.training))
 
 
@@ -149,9 +157,41 @@ class FeatureAdapters(nn.Module):
 
 def moments_of(taps: Sequence[Tensor]) -> Tensor:
     """[B, M]: of each map in turn the means, then the deviations of its channels."""
-    parts = []
-    for tap in taps:
-        # Two to five times as fast on a CPU as torch.var_mean.
-        mean, squares = tap.mean((2, 3)), (tap * tap).mean((2, 3))
-        parts += [mean, torch.sqrt((squares - mean * mean).clamp_min(0) + 1e-6)]
-    return torch.cat(parts, dim=1)
+    # Two to five times as fast on a CPU as torch.var_mean.
+    return torch.cat(
+        [_moments(tap.mean((2, 3)), (tap * tap).mean((2, 3))) for tap in taps], dim=1
+    )
+
+
+def moments_of_parts(taps: Sequence[Tensor]) -> list[Tensor]:
+    """`moments_of` the whole maps, then of their four corners of 3/4 of each side."""
+    cells = [(_quarters(tap), _quarters(tap * tap)) for tap in taps]
+    places = [
+        (slice(top, top + 3), slice(left, left + 3))
+        for top in (0, 1)
+        for left in (0, 1)
+    ]
+    return [
+        torch.cat(
+            [
+                _moments(*(c[:, :, rows, columns].mean((2, 3)) for c in of_tap))
+                for of_tap in cells
+            ],
+            dim=1,
+        )
+        for rows, columns in ((slice(None), slice(None)), *places)
+    ]
+
+
+def _quarters(x: Tensor) -> Tensor:
+    """[B, C, 4, 4]: means over the cells of a grid on a map."""
+    for axis in (2, 3):
+        if x.shape[axis] % 4:
+            x = x.repeat_interleave(4, dim=axis)
+    height, width = x.shape[2:]
+    return F.avg_pool2d(x, (height // 4, width // 4))
+
+
+def _moments(mean: Tensor, squares: Tensor) -> Tensor:
+    deviation = torch.sqrt((squares - mean * mean).clamp_min(0) + 1e-6)
+    return torch.cat([mean, deviation], dim=1)

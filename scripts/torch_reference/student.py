@@ -20,6 +20,7 @@ from torch_reference.quality import (
     Output,
     QualityHead,
     moments_of,
+    moments_of_parts,
 )
 
 SINGLE_LEVEL = 1
@@ -47,7 +48,7 @@ class Student(nn.Module):
         if config.semantic:
             pretrained = config.trunk_weights is not None
             self.semantic = MomentBranch(
-                sum(channels), width, config.dropout, pretrained
+                sum(channels), width, config.dropout, pretrained, config.moment_bound
             )
         seen = 2 * width if config.semantic else width
         self.head = QualityHead(seen, width, config.bins, config.dropout)
@@ -71,11 +72,15 @@ class Student(nn.Module):
         }
         seen = [features["pooled"]]
         if self.semantic is not None:
-            features["moments"] = moments_of(taps)
-            features["semantic"] = self.semantic(features["moments"])
-            seen.append(features["semantic"])
-        z, logits = self.head(torch.cat(seen, dim=1))
-        return Output(z, logits, features)
+            parts = self.config.parts
+            moments = moments_of_parts(taps) if parts else [moments_of(taps)]
+            vectors = [self.semantic(of_part) for of_part in moments]
+            features["moments"], features["semantic"] = moments[0], vectors[0]
+            seen = [torch.cat([features["pooled"], vector], 1) for vector in vectors]
+        scored = [self.head(of_part) for of_part in seen]
+        z = torch.stack([z for z, _ in scored]).mean(0)
+        logits = [logits for _, logits in scored if logits is not None]
+        return Output(z, torch.stack(logits).mean(0) if logits else None, features)
 
     def _branch(self, name: str, h: Tensor) -> Tensor:
         for i in range(2):
