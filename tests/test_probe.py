@@ -33,7 +33,7 @@ from ganiqa_jax.data.records import Record, Split
 from ganiqa_jax.data.sources import Source, write_splits
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student
-from ganiqa_jax.models.student import PARTS
+from ganiqa_jax.models.quality import PARTS
 from ganiqa_jax.release import LoadedModel
 from ganiqa_jax.types import NetworkOutput
 
