@@ -41,6 +41,8 @@ class Output(NamedTuple):
 class MultiResolutionFusion(nn.Module):
     """A 1x1 convolution for each level, resized, layer-normalised, summed or joined.
 
+    A finer level is reduced before the convolution, which is the same and costs less.
+
     Args:
       inputs: channels of each level, finest first. A single level passes its
         convolution alone.
@@ -75,8 +77,12 @@ class MultiResolutionFusion(nn.Module):
         height, width = taps[self.level].shape[2:]
         maps = []
         for i, tap in enumerate(taps):
-            y = self.get_submodule(f"project_{i}")(tap)
-            maps.append(self.get_submodule(f"norm_{i}")(resize_map(y, height, width)))
+            project = self.get_submodule(f"project_{i}")
+            if tap[0, 0].numel() > height * width:
+                level = project(resize_map(tap, height, width))
+            else:
+                level = resize_map(project(tap), height, width)
+            maps.append(self.get_submodule(f"norm_{i}")(level))
         if self.mix is not None:
             return self.mix(torch.cat(maps, dim=1))
         shares = self.level_weights.softmax(dim=0)
@@ -163,15 +169,15 @@ def moments_of(taps: Sequence[Tensor]) -> Tensor:
     )
 
 
-def moments_of_parts(taps: Sequence[Tensor]) -> list[Tensor]:
-    """`moments_of` the whole maps, then of their four corners of 3/4 of each side."""
+def moments_of_parts(taps: Sequence[Tensor]) -> Tensor:
+    """[B, 5, M]: `moments_of` the whole maps, then of corners of 3/4 of each side."""
     cells = [(_quarters(tap), _quarters(tap * tap)) for tap in taps]
     places = [
         (slice(top, top + 3), slice(left, left + 3))
         for top in (0, 1)
         for left in (0, 1)
     ]
-    return [
+    parts = [
         torch.cat(
             [
                 _moments(*(c[:, :, rows, columns].mean((2, 3)) for c in of_tap))
@@ -181,6 +187,7 @@ def moments_of_parts(taps: Sequence[Tensor]) -> list[Tensor]:
         )
         for rows, columns in ((slice(None), slice(None)), *places)
     ]
+    return torch.stack(parts, dim=1)
 
 
 def _quarters(x: Tensor) -> Tensor:

@@ -70,17 +70,20 @@ class Student(nn.Module):
             "decoded": decoded,
             "pooled": average_pool(decoded),
         }
-        seen = [features["pooled"]]
+        seen = features["pooled"][:, None]
         if self.semantic is not None:
             parts = self.config.parts
-            moments = moments_of_parts(taps) if parts else [moments_of(taps)]
-            vectors = [self.semantic(of_part) for of_part in moments]
-            features["moments"], features["semantic"] = moments[0], vectors[0]
-            seen = [torch.cat([features["pooled"], vector], 1) for vector in vectors]
-        scored = [self.head(of_part) for of_part in seen]
-        z = torch.stack([z for z, _ in scored]).mean(0)
-        logits = [logits for _, logits in scored if logits is not None]
-        return Output(z, torch.stack(logits).mean(0) if logits else None, features)
+            moments = moments_of_parts(taps) if parts else moments_of(taps)[:, None]
+            vectors = self.semantic(moments.flatten(0, 1)).unflatten(
+                0, moments.shape[:2]
+            )
+            features["moments"], features["semantic"] = moments[:, 0], vectors[:, 0]
+            seen = torch.cat([seen.expand_as(vectors), vectors], dim=2)
+        z, logits = self.head(seen.flatten(0, 1))
+        z = z.unflatten(0, seen.shape[:2]).mean(1)
+        if logits is not None:
+            logits = logits.unflatten(0, seen.shape[:2]).mean(1)
+        return Output(z, logits, features)
 
     def _branch(self, name: str, h: Tensor) -> Tensor:
         for i in range(2):
