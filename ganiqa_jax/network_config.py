@@ -189,9 +189,8 @@ class StudentConfig:
         levels (of MobileNetV1: six maps, of EfficientNet-Lite0: five).
       parts: z is the mean over the whole picture and its four corners, of three
         quarters of each side, as that branch sees them out of the same pass.
-      moment_bound: how far the branch lets a standardised mean or deviation lie from
-        0; larger ones are bent. 0 leaves them as they are.
-      moment_noise: deviation of Gaussian noise on those in training.
+      moment_noise: deviation of the Gaussian noise that the standardised means and
+        deviations get in training.
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 
@@ -214,7 +213,6 @@ class StudentConfig:
     embedding_grid: int = 14
     semantic: bool = True
     parts: bool = False
-    moment_bound: float = 0.0
     moment_noise: float = 0.0
     bins: int = 10
     jnd: JndConfig = JndConfig()
@@ -223,8 +221,7 @@ class StudentConfig:
     def __post_init__(self) -> None:
         _check_network(self)
         require(self.semantic or not self.parts, "parts needs semantic=True")
-        for name in ("moment_bound", "moment_noise"):
-            require(getattr(self, name) >= 0, f"{name} must not be negative")
+        require(self.moment_noise >= 0, "moment_noise must not be negative")
         blocks = FREEZABLE_BLOCKS.get(self.trunk, 0)
         require(
             self.frozen_blocks == 0 or blocks > 0,

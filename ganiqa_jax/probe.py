@@ -169,7 +169,6 @@ def fit(
     branch = MomentBranch(
         network.width,
         network.dropout,
-        network.moment_bound,
         network.moment_noise,
         fixed_statistics=True,
     )

@@ -134,10 +134,6 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
         "score of the whole picture, without its corners",
         lambda config: change(config, student__parts=False),
     ),
-    "no-bound": (
-        "means and deviations of channels however far off",
-        lambda config: change(config, student__moment_bound=0.0),
-    ),
     "plain-attention": (
         "plain attention for CGA",
         lambda config: change(config, student__attention="mhsa"),

@@ -31,7 +31,6 @@ CONFIGS = {
         jnd=JndConfig(strength=0.0),
         neck_level=2,
         parts=True,
-        moment_bound=2.0,
         **NARROW,
     ),
 }

@@ -111,7 +111,6 @@ class MomentBranch(nn.Module):
     Attributes:
       width: D.
       dropout: rate on the standardised moments (rng `dropout`).
-      bound: how far from 0 they may lie, larger ones are bent; 0 leaves them.
       noise: deviation of Gaussian noise on them in training (rng `dropout`).
       fixed_statistics: standardise by loaded numbers, not by those of the batch.
       dtype: compute type of the dense layer.
@@ -119,7 +118,6 @@ class MomentBranch(nn.Module):
 
     width: int
     dropout: float = 0.0
-    bound: float = 0.0
     noise: float = 0.0
     fixed_statistics: bool = False
     dtype: DTypeLike = jnp.float32
@@ -130,8 +128,6 @@ class MomentBranch(nn.Module):
     ) -> Float[Array, "B D"]:
         norm = BatchNorm(fixed_statistics=self.fixed_statistics, name="norm")
         seen = norm(moments[:, None, None], train=train)[:, 0, 0]
-        if self.bound:
-            seen = self.bound * jnp.tanh(seen / self.bound)
         if self.noise and train:
             key = self.make_rng("dropout")
             seen = seen + self.noise * jax.random.normal(key, seen.shape)

@@ -114,7 +114,6 @@ class Student(nn.Module):
             branch = MomentBranch(
                 config.width,
                 config.dropout,
-                config.moment_bound,
                 config.moment_noise,
                 fixed_statistics=config.trunk_weights is not None,
                 dtype=dtype,

@@ -78,11 +78,10 @@ STUDENTS: dict[str, dict[str, Any]] = {
         "frozen_blocks": 16,
         "neck_level": 2,
     },
-    "EfficientNet-Lite0, whole and corners, bounded moments": {
+    "EfficientNet-Lite0, whole and corners": {
         "trunk": "efficientnet_lite0",
         "neck_level": 2,
         "parts": True,
-        "moment_bound": 2.0,
     },
     "EfficientNet-Lite0, single tap, no semantic branch": {
         "trunk": "efficientnet_lite0",

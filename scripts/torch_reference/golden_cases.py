@@ -30,7 +30,7 @@ STUDENTS: dict[str, StudentConfig] = {
     "efficientvit": StudentConfig(**NARROW, attention_window=3),
     "mobilenet": StudentConfig(**NARROW, **FIXED, frozen_blocks=11),
     "efficientnet_lite": StudentConfig(**NARROW, **LITE),
-    "parts": StudentConfig(**NARROW, **LITE, parts=True, moment_bound=2.0),
+    "parts": StudentConfig(**NARROW, **LITE, parts=True),
 }
 """Every one with the teacher below."""
 

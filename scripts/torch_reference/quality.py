@@ -110,23 +110,15 @@ class MomentBranch(nn.Module):
     """A dense layer on standardised means and deviations of the trunk's channels."""
 
     def __init__(
-        self,
-        channels: int,
-        width: int,
-        dropout: float,
-        fixed_statistics: bool,
-        bound: float = 0.0,
+        self, channels: int, width: int, dropout: float, fixed_statistics: bool
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.bound = bound
         self.norm = BatchNorm(2 * channels, fixed=fixed_statistics)
         self.out = nn.Linear(2 * channels, width)
 
     def forward(self, moments: Tensor) -> Tensor:
         seen = self.norm(moments[:, :, None, None])[:, :, 0, 0]
-        if self.bound:
-            seen = self.bound * torch.tanh(seen / self.bound)
         return self.out(F.dropout(seen, self.dropout, self.training))
 
 

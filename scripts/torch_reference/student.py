@@ -48,7 +48,7 @@ class Student(nn.Module):
         if config.semantic:
             pretrained = config.trunk_weights is not None
             self.semantic = MomentBranch(
-                sum(channels), width, config.dropout, pretrained, config.moment_bound
+                sum(channels), width, config.dropout, pretrained
             )
         seen = 2 * width if config.semantic else width
         self.head = QualityHead(seen, width, config.bins, config.dropout)
