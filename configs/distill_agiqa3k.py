@@ -49,11 +49,6 @@ def get_config() -> DistillConfig:
             neck_level=2,
             width=72,
             dropout=0.5,
-            # One pass sees the whole and its corners; the fit learns from them all.
-            parts=True,
-            # A few thousand channels and a few hundred contents: noise covers what
-            # chance made of small differences.
-            moment_noise=1.0,
             # Taking out what lies below the threshold of sight costs the probe 0.01 of
             # SRCC on folds of the training prompts; the teacher keeps it.
             jnd=JndConfig(strength=0.0),

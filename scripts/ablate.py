@@ -126,13 +126,15 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     ),
     "no-noise": (
         "no noise",
-        lambda config: change(
-            config, noise=NoiseConfig.off(), student__moment_noise=0.0
-        ),
+        lambda config: change(config, noise=NoiseConfig.off()),
     ),
-    "whole-only": (
-        "score of the whole picture, without its corners",
-        lambda config: change(config, student__parts=False),
+    "parts": (
+        "score as the mean over the whole picture and its corners",
+        lambda config: change(config, student__parts=True),
+    ),
+    "moment-noise": (
+        "noise on the moments too, of one deviation",
+        lambda config: change(config, student__moment_noise=1.0),
     ),
     "plain-attention": (
         "plain attention for CGA",
@@ -156,7 +158,7 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     ),
     "no-semantic": (
         "no semantic branch, and so no fitted start",
-        lambda config: change(config, student__semantic=False, student__parts=False),
+        lambda config: change(config, student__semantic=False),
     ),
     "no-probe": (
         "semantic branch, but no fitted start",
