@@ -17,6 +17,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,11 +108,11 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     "base": ("everything", lambda config: config),
     "fit-only": (
         "the fit of the head alone, one step after it",
-        lambda config: change(config, steps=1),
+        partial(change, steps=1),
     ),
     "no-distillation": (
         "no teacher: scores of people alone",
-        lambda config: change(config, teacher=""),
+        partial(change, teacher=""),
     ),
     "no-unlabelled": (
         "no semi-supervised part: no pairs that nobody scored",
@@ -122,47 +123,47 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     "drop-only": ("of distillation, what damage costs alone", weighted(drop=1)),
     "no-drop": (
         "without what damage costs",
-        lambda config: change(config, weights__drop=0.0),
+        partial(change, weights__drop=0.0),
     ),
     "no-noise": (
         "no noise",
-        lambda config: change(config, noise=NoiseConfig.off()),
+        partial(change, noise=NoiseConfig.off()),
     ),
     "parts": (
         "score as the mean over the whole picture and its corners",
-        lambda config: change(config, student__parts=True),
+        partial(change, student__parts=True),
     ),
     "moment-noise": (
         "noise on the moments too, of one deviation",
-        lambda config: change(config, student__moment_noise=1.0),
+        partial(change, student__moment_noise=1.0),
     ),
     "plain-attention": (
         "plain attention for CGA",
-        lambda config: change(config, student__attention="mhsa"),
+        partial(change, student__attention="mhsa"),
     ),
     "no-attention": (
         "no attention before the transformer",
-        lambda config: change(config, student__attention="none"),
+        partial(change, student__attention="none"),
     ),
     "jnd-half": (
         "JND input layer, lambda 0.5",
-        lambda config: change(config, student__jnd__strength=0.5),
+        partial(change, student__jnd__strength=0.5),
     ),
     "jnd": (
         "JND input layer, lambda 1",
-        lambda config: change(config, student__jnd__strength=1.0),
+        partial(change, student__jnd__strength=1.0),
     ),
     "single-tap": (
         "single tap",
-        lambda config: change(config, student__taps="single"),
+        partial(change, student__taps="single"),
     ),
     "no-semantic": (
         "no semantic branch, and so no fitted start",
-        lambda config: change(config, student__semantic=False),
+        partial(change, student__semantic=False),
     ),
     "no-probe": (
         "semantic branch, but no fitted start",
-        lambda config: change(config, probe__steps=0),
+        partial(change, probe__steps=0),
     ),
 }
 MAIN = ("base", "no-distillation", "no-unlabelled", "soft-only", "feature-only")

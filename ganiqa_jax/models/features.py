@@ -110,17 +110,19 @@ def resize_map(
     if height >= old_height and width >= old_width:
         shape = (batch, height, width, channels)
         return jax.image.resize(x, shape, "linear", antialias=False)
-    if old_height % height == 0 and old_width % width == 0:
-        return block_means(x, old_height // height, old_width // width)
-    rows = _area_weights(old_height, height).astype(x.dtype)
-    columns = _area_weights(old_width, width).astype(x.dtype)
-    return jnp.einsum("yh,bhwc,xw->byxc", rows, x, columns)
+    return area_means(x, height, width)
 
 
-def block_means(
-    x: Float[Array, "B H W C"], rows: int, columns: int
+def area_means(
+    x: Float[Array, "B H W C"], height: int, width: int
 ) -> Float[Array, "B Y X C"]:
-    """Means over blocks of so many rows and columns, which divide the map."""
+    """Means over the cells of a grid on a map, which may part the map's own cells."""
+    _, old_height, old_width, _ = x.shape
+    if old_height % height or old_width % width:
+        row_weights = _area_weights(old_height, height).astype(x.dtype)
+        column_weights = _area_weights(old_width, width).astype(x.dtype)
+        return jnp.einsum("yh,bhwc,xw->byxc", row_weights, x, column_weights)
+    rows, columns = old_height // height, old_width // width
     # One side after the other: a window over both takes XLA twice as long on a CPU.
     for side, window in ((columns, (1, 1, columns, 1)), (rows, (1, rows, 1, 1))):
         if side > 1:

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from ganiqa_jax.models.conv import BatchNorm
-from ganiqa_jax.models.features import block_means
+from ganiqa_jax.models.features import area_means
 
 CELLS = 4
 """Cells along each side of a map of which its parts consist."""
@@ -170,10 +170,10 @@ def moments_of_parts(taps: Sequence[Array]) -> Float[Array, "B 5 M"]:
 
 def _moments_of_parts(x: Float[Array, "B H W C"]) -> Float[Array, "B 5 2*C"]:
     x = x.astype(jnp.float32)
-    cells = _cell_means(x)
+    cells = area_means(x, CELLS, CELLS)
     whole = jnp.mean(cells, axis=(1, 2))[:, None, None]
     # Around the mean of the whole, for the digits that `moment_pool` is careful of.
-    around = _of_parts(_cell_means(jnp.square(x - whole)))
+    around = _of_parts(area_means(jnp.square(x - whole), CELLS, CELLS))
     mean = _of_parts(cells - whole)
     variance = jnp.maximum(around - jnp.square(mean), 0)
     return _moments(mean + whole[:, 0], variance)
@@ -186,17 +186,6 @@ def _of_parts(cells: Float[Array, "B 4 4 C"]) -> Float[Array, "B 5 C"]:
         weights[part, top : top + 3, left : left + 3] = 1 / 9
     flat = cells.reshape(-1, CELLS**2, cells.shape[-1])
     return jnp.einsum("pn,bnc->bpc", jnp.asarray(weights.reshape(PARTS, -1)), flat)
-
-
-def _cell_means(x: Float[Array, "B H W C"]) -> Float[Array, "B 4 4 C"]:
-    """Means over the cells of a grid of four by four."""
-    _, height, width, _ = x.shape
-    if height % CELLS or width % CELLS:
-        rows, columns = (
-            jnp.asarray(_windows(side, CELLS, side / CELLS)) for side in (height, width)
-        )
-        return jnp.einsum("nh,bhwc,mw->bnmc", rows, x, columns)
-    return block_means(x, height // CELLS, width // CELLS)
 
 
 def local_moments_of(
@@ -218,7 +207,7 @@ def _local_moments(
 ) -> Float[Array, "B n m 2*C"]:
     x = x.astype(jnp.float32)
     rows, columns = (
-        jnp.asarray(_windows(*sides, max(share * sides[0], 1.0)))
+        jnp.asarray(_windows(*sides, share))
         for sides in zip(x.shape[1:3], grid, strict=True)
     )
 
@@ -239,9 +228,9 @@ def _moments(
     return jnp.concatenate([mean, jnp.sqrt(variance + 1e-6)], axis=-1)
 
 
-def _windows(cells: int, centres: int, length: float) -> Float[np.ndarray, "n h"]:
-    """Weights of the cells of one side in the mean over a length at each centre."""
-    reach = length / 2
+def _windows(cells: int, centres: int, share: float) -> Float[np.ndarray, "n h"]:
+    """Weights of the cells of one side in the mean around each centre."""
+    reach = max(share * cells, 1) / 2
     middle = (np.arange(centres) + 0.5) * cells / centres
     edges = np.arange(cells)
     low = np.maximum(edges, middle[:, None] - reach)

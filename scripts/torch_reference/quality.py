@@ -17,6 +17,7 @@ from torch_reference.layers import (
     BatchNorm,
     CellLinear,
     ChannelNorm,
+    area_resize,
     average_pool,
     resize_map,
 )
@@ -163,7 +164,7 @@ def moments_of(taps: Sequence[Tensor]) -> Tensor:
 
 def moments_of_parts(taps: Sequence[Tensor]) -> Tensor:
     """[B, 5, M]: `moments_of` the whole maps, then of corners of 3/4 of each side."""
-    cells = [(_quarters(tap), _quarters(tap * tap)) for tap in taps]
+    cells = [(area_resize(tap, 4, 4), area_resize(tap * tap, 4, 4)) for tap in taps]
     places = [
         (slice(top, top + 3), slice(left, left + 3))
         for top in (0, 1)
@@ -180,15 +181,6 @@ def moments_of_parts(taps: Sequence[Tensor]) -> Tensor:
         for rows, columns in ((slice(None), slice(None)), *places)
     ]
     return torch.stack(parts, dim=1)
-
-
-def _quarters(x: Tensor) -> Tensor:
-    """[B, C, 4, 4]: means over the cells of a grid on a map."""
-    for axis in (2, 3):
-        if x.shape[axis] % 4:
-            x = x.repeat_interleave(4, dim=axis)
-    height, width = x.shape[2:]
-    return F.avg_pool2d(x, (height // 4, width // 4))
 
 
 def _moments(mean: Tensor, squares: Tensor) -> Tensor:
