@@ -308,12 +308,12 @@ def memory(options: Options, paths: Sequence[Path]) -> int:
         listed = sorted(links.iterdir())
         Path(folder, "many.txt").write_text("\n".join(map(str, listed)))
         # The first run exports the network, which later ones find in the cache.
-        for name in ("few", "few", "many"):
+        for run, name in enumerate(("few", "few", "many")):
             count = getattr(options, name)
             done = subprocess.run(
                 [sys.executable, "-c", program, "score", f"@{folder}/{name}.txt"]
                 + ["--model", str(options.model), "--backend", "onnx"]
-                + ["--out", f"{folder}/{name}.jsonl", "--no-progress"],
+                + ["--out", f"{folder}/{run}.jsonl", "--no-progress"],
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,
