@@ -396,6 +396,14 @@ def test_a_reader_that_leaves_is_no_error_of_ours(folder):
     assert "Traceback" not in stderr and "Broken" not in stderr
 
 
+@pytest.mark.parametrize(
+    ("group", "command"), [([], "distill"), (["data"], "verify"), (["models"], "info")]
+)
+def test_a_group_of_commands_alone_lists_them(run, group, command):
+    status, text, _ = run(*group)
+    assert status == 0 and command in text
+
+
 def test_help_teaches_by_examples(run):
     status, text, _ = run("score", "--help")
     assert status == 0

@@ -5,14 +5,11 @@ data that cannot be used, 3 finished but some inputs failed, 4 a check that does
 hold, 5 damaged data or checkpoint, 130 interrupted, with what was done so far kept.
 """
 
-import inspect
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-
-import tyro
 
 from ganiqa_jax import __version__
 from ganiqa_jax.cli import (
@@ -31,6 +28,7 @@ from ganiqa_jax.cli import (
     synthesize,
     train,
 )
+from ganiqa_jax.cli.commands import run_command
 from ganiqa_jax.errors import GanIqaError
 
 _DESCRIPTION = (
@@ -105,23 +103,8 @@ def _run(arguments: list[str]) -> None:
         print(f"ganiqa {__version__}")
     elif name in SELF_PARSING:
         SELF_PARSING[name](rest)
-    elif name in COMMANDS:
-        tyro.cli(COMMANDS[name], prog=f"ganiqa {name}", args=rest)
     else:
-        _overview(arguments or ["--help"])
-
-
-def _overview(arguments: list[str]) -> None:
-    """Help on all commands, a line each; or the error that there is no such one."""
-    app = tyro.extras.SubcommandApp()
-    for name, command in COMMANDS.items():
-
-        def brief() -> None:
-            pass
-
-        brief.__doc__ = inspect.cleandoc(command.__doc__ or "").partition("\n")[0]
-        app.command(name=name)(brief)
-    app.cli(prog="ganiqa", description=_DESCRIPTION, args=arguments)
+        run_command("ganiqa", COMMANDS, _DESCRIPTION, arguments)
 
 
 def _complain(message: str, error: BaseException) -> None:

@@ -1,6 +1,5 @@
 """`ganiqa data`: which data sets there are, and what is in one's own copy."""
 
-import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ganiqa_jax.cli.commands import run_command
 from ganiqa_jax.cli.prepare import prepare
 from ganiqa_jax.cli.scoring import SomeFailed, printable
 from ganiqa_jax.cli.tables import print_table
@@ -34,19 +34,7 @@ QUEUE = 1024
 
 def data(arguments: Sequence[str]) -> None:
     """List, prepare, check, split and look at data sets."""
-    name, *rest = arguments or ["--help"]
-    if name in COMMANDS:
-        tyro.cli(COMMANDS[name], prog=f"ganiqa data {name}", args=rest)
-        return
-    app = tyro.extras.SubcommandApp()
-    for known, command in COMMANDS.items():
-
-        def brief() -> None:
-            pass
-
-        brief.__doc__ = inspect.cleandoc(command.__doc__ or "").partition("\n")[0]
-        app.command(name=known)(brief)
-    app.cli(prog="ganiqa data", description=_DESCRIPTION, args=[name, *rest])
+    run_command("ganiqa data", COMMANDS, _DESCRIPTION, arguments)
 
 
 def list_() -> None:

@@ -1,35 +1,24 @@
 """`ganiqa models`: what released models there are, what they say, if they are whole."""
 
-import inspect
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import tyro
 
+from ganiqa_jax.cli.commands import run_command
+
+_DESCRIPTION = (
+    "Released models: a folder of weights and card, in the package or in\n"
+    "GANIQA_HOME/models. --model takes their names. Nothing is downloaded."
+)
 _JsonOutput = Annotated[bool, tyro.conf.arg(name="json")]
 _Name = Annotated[str, tyro.conf.arg(metavar="MODEL")]
 
 
 def models(arguments: Sequence[str]) -> None:
     """List, describe and check released models; nothing is downloaded."""
-    name, *rest = arguments or ["--help"]
-    if name in COMMANDS:
-        tyro.cli(COMMANDS[name], prog=f"ganiqa models {name}", args=rest)
-        return
-    app = tyro.extras.SubcommandApp()
-    for known, command in COMMANDS.items():
-
-        def brief() -> None:
-            pass
-
-        brief.__doc__ = inspect.cleandoc(command.__doc__ or "").partition("\n")[0]
-        app.command(name=known)(brief)
-    description = (
-        "Released models: a folder of weights and card, in the package or in\n"
-        "GANIQA_HOME/models. --model takes their names. Nothing is downloaded."
-    )
-    app.cli(prog="ganiqa models", description=description, args=[*arguments])
+    run_command("ganiqa models", COMMANDS, _DESCRIPTION, arguments)
 
 
 def list_(json_output: _JsonOutput = False) -> None:
