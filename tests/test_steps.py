@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import quick_jit
 from random_weights import random_weights
 
 from ganiqa_jax import optim, steps
@@ -119,7 +120,7 @@ def jitted_distill_step(rule="adamw"):
     _, _, step = distilling(rule)
     # With every term in one program: each program takes a quarter of a minute.
     weights = DistillWeights(drop=1.0 if rule == "adamw" else 0.0, ramp=0.0)
-    return jax.jit(functools.partial(step, weights=weights))
+    return quick_jit(functools.partial(step, weights=weights))
 
 
 def moved(before, after) -> list[str]:
@@ -185,7 +186,7 @@ def test_no_gradient_reaches_the_teacher():
     def loss(aim):
         return step(state, aim, make_batch(), weights=DistillWeights())[1]["loss"]
 
-    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(aim)):
+    for leaf in jax.tree.leaves(quick_jit(jax.grad(loss))(aim)):
         np.testing.assert_array_equal(leaf, 0.0)
 
 
@@ -214,7 +215,7 @@ def test_steps_fit_one_batch_and_what_the_damage_of_its_pairs_costs():
 def test_control_learns_without_a_teacher():
     state, _, step = distilling()
     weights = DistillWeights().without_teacher()
-    run = jax.jit(functools.partial(step, teacher=None, weights=weights))
+    run = quick_jit(functools.partial(step, teacher=None, weights=weights))
     after, metrics = run(state, {}, make_batch())
     assert set(metrics) == {"loss", "grad_norm", "nonfinite", "hard", "rank", "plcc"}
     assert moved(state.params["network"], after.params["network"])

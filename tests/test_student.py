@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 from flax import nnx
 from random_weights import random_weights
 
@@ -208,7 +209,7 @@ def test_every_part_learns():
     config = dataclasses.replace(TINY, frozen_blocks=11)
     variables = random_variables(config)
 
-    @jax.jit
+    @quick_jit
     def gradient(params):
         def total(params):
             output, _ = Student(config).apply(
@@ -236,7 +237,7 @@ def test_efficientnet_lite_is_fused_on_the_grid_of_its_level(frozen, side):
     assert ("trunk" in variables["params"]) == (frozen < 16)
     pictures = jax.random.uniform(jax.random.key(1), (2, side, side, 3))
 
-    @jax.jit
+    @quick_jit
     def gradient(params):
         def total(params):
             output, _ = Student(config).apply(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 from flax import nnx
 from random_weights import random_weights
 
@@ -137,7 +138,7 @@ def test_every_trainable_part_learns():
         return output.z.sum() + output.logits[:, 0].sum()
 
     with nn.intercept_methods(sampled_pixels):
-        parts = jax.jit(jax.grad(total))(variables["params"])
+        parts = quick_jit(jax.grad(total))(variables["params"])
     for name in ("fusion", "attention", "dsc", "transformer", "semantic", "head"):
         gradients = jax.tree.leaves(parts[name])
         assert all(jnp.isfinite(g).all() for g in gradients), name
