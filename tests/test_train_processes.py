@@ -1,5 +1,6 @@
 """A run of two real processes: the numbers and the directory of a run of one."""
 
+import csv
 import dataclasses
 import shutil
 import sys
@@ -81,21 +82,25 @@ def runs(pairs, tmp_path_factory) -> tuple[Path, Path]:
 # The loss does not depend on these (a normalisation or a softmax follows), so their
 # gradients are rounding errors, which Adam makes into steps of full size.
 WITHOUT_GRADIENT = ("depthwise/bias", "key/bias", "convolution/batch_norm/mean")
+# Nearly so: how much a normalisation before a depthwise convolution scales a channel,
+# the batch norm after it takes out again, and its statistics follow.
+NEARLY = ("dsc/norm/scale", "dsc/batch_norm/mean", "dsc/batch_norm/var")
 
 
 def test_two_processes_learn_what_one_learns(runs):
     one, two = (by_name(checkpoint.restore_ema(run)[1]) for run in runs)
     assert one.keys() == two.keys()
     for name, array in one.items():
+        close = 1e-4 if name.endswith(NEARLY) else 1e-5
         if not name.endswith(WITHOUT_GRADIENT):
-            np.testing.assert_allclose(two[name], array, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(two[name], array, atol=close, err_msg=name)
     for left, right in zip(*map(rundir.read_metrics, runs), strict=True):
         for row in (left, right):
             del row["steps_per_second"], row["data_wait"]
         assert right == pytest.approx(left, rel=1e-5)
 
 
-def test_two_processes_leave_the_directory_of_one_and_it_scores(runs, pairs):
+def test_two_processes_leave_the_directory_of_one_and_it_scores(runs, pairs, tmp_path):
     from ganiqa_jax.evaluate import evaluate
 
     one, two = ({str(f.relative_to(r)) for f in r.glob("*")} for r in runs)
@@ -104,10 +109,15 @@ def test_two_processes_leave_the_directory_of_one_and_it_scores(runs, pairs):
     manifest = rundir.read_json(runs[1] / "manifest.json")
     (start,) = manifest["starts"]
     assert len(start["devices"]) == 2
-    options = {"part": "all", "bootstrap": 10, "progress": False}
-    found = [evaluate(run, "synthetic", pairs, **options) for run in runs]
-    srcc = [one.estimates["srcc"].value for one in found]
-    assert found[1].n == found[0].n == 18 and srcc[1] == pytest.approx(srcc[0])
+    scores = []
+    for run in runs:
+        options = {"part": "all", "bootstrap": 10, "progress": False}
+        evaluate(run, "synthetic", pairs, out=tmp_path / run.name, **options)
+        with (tmp_path / run.name / "predictions.csv").open(newline="") as file:
+            scores.append([float(row["score"]) for row in csv.DictReader(file)])
+    assert len(scores[0]) == 18
+    # Not their order: after six steps they lie within 1e-3, some of them within 1e-6.
+    assert scores[1] == pytest.approx(scores[0], abs=1e-6)
 
 
 def test_two_processes_resume_bit_for_bit(runs, pairs, tmp_path):
