@@ -336,7 +336,6 @@ def test_four_devices_give_the_numbers_of_one(tmp_path):
             tests=str(Path(__file__).parent), count=count, out=out
         )
         flags = f"--xla_force_host_platform_device_count={count}"
-        flags += " --xla_backend_optimization_level=0"  # compiles in half the time
         environment = {**os.environ, "XLA_FLAGS": flags}
         subprocess.run([sys.executable, "-c", code], check=True, env=environment)
         saved.append(dict(np.load(out)))

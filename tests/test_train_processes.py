@@ -83,8 +83,8 @@ def runs(pairs, tmp_path_factory) -> tuple[Path, Path]:
 # gradients are rounding errors, which Adam makes into steps of full size.
 WITHOUT_GRADIENT = ("depthwise/bias", "key/bias", "convolution/batch_norm/mean")
 # Nearly so: how much a normalisation before a depthwise convolution scales a channel,
-# the batch norm after it takes out again, and its statistics follow.
-NEARLY = ("dsc/norm/scale", "dsc/batch_norm/mean", "dsc/batch_norm/var")
+# the batch norm after it takes out again, and its variance follows.
+NEARLY = ("dsc/norm/scale", "dsc/batch_norm/var")
 
 
 def test_two_processes_learn_what_one_learns(runs):
@@ -109,9 +109,9 @@ def test_two_processes_leave_the_directory_of_one_and_it_scores(runs, pairs, tmp
     manifest = rundir.read_json(runs[1] / "manifest.json")
     (start,) = manifest["starts"]
     assert len(start["devices"]) == 2
+    options = {"part": "all", "bootstrap": 10, "progress": False}
     scores = []
     for run in runs:
-        options = {"part": "all", "bootstrap": 10, "progress": False}
         evaluate(run, "synthetic", pairs, out=tmp_path / run.name, **options)
         with (tmp_path / run.name / "predictions.csv").open(newline="") as file:
             scores.append([float(row["score"]) for row in csv.DictReader(file)])
