@@ -1,13 +1,15 @@
-"""Baselines on the very split of a run: PSNR, and frozen MobileNetV1 with an SVR.
+"""Baselines: PSNR, what people said of the same damage, frozen MobileNetV1 and SVR.
 
     python scripts/baselines.py psnr --model runs/teacher \\
         --data sr4kiqa --root data/sr4kiqa
+    python scripts/baselines.py peers --data sr4kiqa --root data/sr4kiqa
     python scripts/baselines.py svr --model runs/student \\
         --data agiqa3k --root data/agiqa3k \\
         --weights data/weights/mobilenet_v1_075_imagenet.npz
 
 Each prints a table row and writes predictions.csv to --out, so that
-`ganiqa eval --against` gives the paired difference. The SVR is fitted on the train
+`ganiqa eval --against` gives the paired difference. With --model a baseline is tested
+on the very split of a run. The SVR is fitted on the train
 part alone, with fixed settings. Needs the `demo` extra (scikit-learn). With
 `--protocols kfold-5 --out runs/ablation/svr/seed0` in place of a model it goes through
 the splits of a protocol and becomes a row of the table of `scripts/ablate.py`.
@@ -57,6 +59,32 @@ def psnr(
         error = _luma(record.reference) - _luma(record.distorted)
         scores.append(-10 * np.log10(max(np.mean(error**2), 1e-10)))
     report("PSNR", records, np.array(scores), split, out)
+
+
+def peers(data: str, root: Path, out: Path | None = None) -> None:
+    """Mean MOS of the same kind and level of damage on all other contents.
+
+    It knows the damage by name and nothing of the picture. Where people agree about a
+    damage and contents hardly matter, what is left to gain above it is small.
+
+    Args:
+        data: name of a data set whose records tell kind and level.
+        root: its folder.
+        out: folder for predictions.csv.
+    """
+    records = catalog.read(data, root)
+    mos = np.array([record.mos for record in records], np.float64)
+    scores = []
+    for record in records:
+        peer = [
+            (other.kind, other.level) == (record.kind, record.level)
+            and other.content != record.content
+            for other in records
+        ]
+        if not any(peer):
+            raise SystemExit(f"{record.name}: no other content has its damage.")
+        scores.append(mos[peer].mean())
+    report("other contents' MOS", records, np.array(scores), "all", out)
 
 
 def svr(
@@ -186,5 +214,6 @@ def _embed(embed, records: Sequence[Record], short_side: int) -> np.ndarray:
 if __name__ == "__main__":
     app = tyro.extras.SubcommandApp()
     app.command(psnr)
+    app.command(peers)
     app.command(svr)
     app.cli()
