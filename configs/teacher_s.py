@@ -5,8 +5,8 @@ structural similarity; no person scored anything. It is what the student learns 
 that the package ships.
 
 Run:      ganiqa train configs/teacher_s.py --workdir runs/teacher_s
-Before:   fill $GANIQA_DATA/photographs with undamaged photographs: ours were 16 of
-          Kodak's and `ganiqa_jax.data.synthetic.embedded_photographs()`.
+Before:   ganiqa data photographs $GANIQA_DATA/photographs, and undamaged photographs
+          of your own beside those nine; ours were 16 of Kodak's.
 Needs:    $GANIQA_DATA (default: data) with photographs/ and weights/.
 Measured: see docs/experiments.md.
 """

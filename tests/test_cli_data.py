@@ -12,6 +12,7 @@ from PIL import Image
 
 from ganiqa_jax import cli
 from ganiqa_jax.data import agiqa3k, catalog, sr4kiqa
+from ganiqa_jax.data.synthetic import embedded_photographs
 from ganiqa_jax.report import sheet
 
 
@@ -272,3 +273,30 @@ def test_own_table_without_a_split_can_be_read_all_the_same(run, tmp_path):
     (tmp_path / "1.png").unlink()
     status, _, stderr = run("from-csv", "mine.csv")
     assert status == 2 and "2 of 3 pictures found" in stderr
+
+
+def test_photographs_are_written_once_and_read_as_pristine(run, tmp_path):
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    out = tmp_path / "photographs"
+    status, stdout, _ = run("photographs", out)
+    assert status == 0 and stdout.startswith("9 photographs written")
+    records = catalog.read("pristine", out)
+    assert len(records) == len(list(out.iterdir())) == 9
+    for name, pixels in embedded_photographs().items():
+        np.testing.assert_array_equal(Image.open(out / f"{name}.png"), pixels)
+    (out / "cat.png").write_bytes(b"my own")
+    (out / "rocket.png").unlink()
+    status, stdout, _ = run("photographs", out)
+    assert (
+        status == 0 and "1 photographs written" in stdout and "8 were there" in stdout
+    )
+    assert (out / "cat.png").read_bytes() == b"my own"
+
+
+def test_photographs_that_cannot_be_written_are_one_line(run, tmp_path):
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    (tmp_path / "taken").write_text("a file")
+    status, _, stderr = run("photographs", tmp_path / "taken")
+    assert status == 2 and "Cannot write to" in stderr and "Traceback" not in stderr

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ganiqa_jax.cli.commands import run_command
+from ganiqa_jax.cli.photographs import photographs
 from ganiqa_jax.cli.prepare import prepare
 from ganiqa_jax.cli.scoring import SomeFailed, printable
 from ganiqa_jax.cli.tables import print_table
@@ -280,6 +281,7 @@ COMMANDS = {
     "splits": splits,
     "preview": preview,
     "from-csv": from_csv,
+    "photographs": photographs,
 }
 
 
