@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ganiqa_jax.errors import CheckError, IntegrityError
-from ganiqa_jax.rundir import disk_full
+from ganiqa_jax.rundir import replace_bytes
 
 _blake2b = functools.partial(hashlib.blake2b, digest_size=16)
 
@@ -145,16 +144,7 @@ def write_arrays(
         {name: np.asarray(leaf, order="C") for name, leaf in by_name(tree).items()},
         dict(metadata) if metadata else None,
     )
-    partial = path.with_name(path.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise disk_full(error, path) from error
+    replace_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
 
 

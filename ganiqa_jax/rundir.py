@@ -205,17 +205,26 @@ def disk_full(error: OSError, path: Path) -> GanIqaError:
     return GanIqaError(f"Cannot write {path}: {error.strerror or error}.")
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Writes a file at once or not at all.
+
+    Raises:
+      GanIqaError: if it cannot be written; an earlier file stays.
+    """
     partial = path.with_name(path.name + ".part")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise disk_full(error, path) from error
+
+
+def _replace_text(path: Path, text: str) -> None:
+    replace_bytes(path, text.encode())
 
 
 def _refuse(constant: str) -> None:

@@ -9,10 +9,10 @@
 
 Each prints a table row and writes predictions.csv to --out, so that
 `ganiqa eval --against` gives the paired difference. With --model a baseline is tested
-on the very split of a run. The SVR is fitted on the train
-part alone, with fixed settings. Needs the `demo` extra (scikit-learn). With
-`--protocols kfold-5 --out runs/ablation/svr/seed0` in place of a model it goes through
-the splits of a protocol and becomes a row of the table of `scripts/ablate.py`.
+on the very split of a run. The SVR is fitted on the train part alone, with fixed
+settings. Needs the `demo` extra (scikit-learn). With `--protocols kfold-5 --out
+runs/ablation/svr/seed0` in place of a model it goes through the splits of a protocol
+and becomes a row of the table of `scripts/ablate.py`.
 """
 
 import csv

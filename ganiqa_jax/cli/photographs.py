@@ -1,5 +1,6 @@
 """`ganiqa data photographs`: undamaged pictures to train on, without a download."""
 
+import io
 from pathlib import Path
 
 import tyro
@@ -20,18 +21,23 @@ def photographs(out: tyro.conf.Positional[Path], /) -> None:
     Args:
         out: the folder.
     """
-    from ganiqa_jax.data.synthetic import embedded_photographs, save_picture
+    from PIL import Image
 
-    written = 0
+    from ganiqa_jax.data.synthetic import embedded_photographs
+    from ganiqa_jax.rundir import replace_bytes
+
     found = embedded_photographs()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, pixels in found.items():
-            path = out / f"{name}.png"
-            if not path.exists():
-                save_picture(path, pixels)
-                written += 1
     except OSError as error:
         raise InputError(f"Cannot write to {out}: {error.strerror}.") from error
+    written = 0
+    for name, pixels in found.items():
+        path = out / f"{name}.png"
+        if not path.exists():
+            png = io.BytesIO()
+            Image.fromarray(pixels).save(png, format="PNG")
+            replace_bytes(path, png.getvalue())
+            written += 1
     kept = f", {len(found) - written} were there" if written < len(found) else ""
     print(f"{written} photographs written to {out}{kept}")

@@ -97,16 +97,6 @@ def grade(reference: Pixels, distorted: Pixels) -> float:
     return float(total**2)
 
 
-def save_picture(path: Path, pixels: Pixels) -> None:
-    """Writes a PNG; one that is there is whole."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        Image.fromarray(pixels).save(partial, format="PNG", compress_level=1)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_pairs(
     pristine: Mapping[str, Pixels] | Sequence[Path],
     folder: Path,
@@ -266,12 +256,12 @@ def _write_picture(
     seed: int,
 ) -> list[Row]:
     reference = f"reference/{name}.png"
-    save_picture(folder / reference, pixels)
+    _save(folder / reference, pixels)
     rows: list[Row] = []
     for kind, level in versions:
         own = f"{name}_{kind}_{level}"
         damaged = distort(pixels, kind, level, _random(seed, own))
-        save_picture(folder / f"distorted/{own}.png", damaged)
+        _save(folder / f"distorted/{own}.png", damaged)
         target = round(grade(pixels, damaged), 6)
         rows.append((own, reference, f"distorted/{own}.png", kind, level, target, name))
     return rows
@@ -385,3 +375,7 @@ def _holds(folder: Path, settings: dict) -> bool:
 def _random(seed: int, name: str) -> np.random.Generator:
     digest = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
     return np.random.Generator(np.random.Philox(int.from_bytes(digest, "big")))
+
+
+def _save(path: Path, pixels: Pixels) -> None:
+    Image.fromarray(pixels).save(path, compress_level=1)

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,12 @@ from ganiqa_jax.export.program import (
     reference_compute,
 )
 from ganiqa_jax.release import LoadedModel
-from ganiqa_jax.rundir import disk_full, package_version, write_json
+from ganiqa_jax.rundir import (
+    disk_full,
+    package_version,
+    replace_bytes,
+    write_json,
+)
 from ganiqa_jax.scoring.forward import inputs_of
 from ganiqa_jax.scoring.on_onnx import CARD_KEY, open_session, record_beside
 
@@ -192,14 +196,8 @@ def _for_people(card: ModelCard) -> dict[str, str]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise disk_full(error, path) from error
+    replace_bytes(path, data)
