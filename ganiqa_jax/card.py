@@ -111,6 +111,15 @@ class ModelCard:
                 f"A {self.role} cannot have a {type(self.config).__name__}."
             )
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the crops that the network takes, in their order."""
+        if self.role == "teacher":
+            return "reference", "distorted"
+        if self.preprocessing.detail_side:
+            return "distorted", "detail"
+        return ("distorted",)
+
 
 def write_card(workdir: Path, card: ModelCard) -> None:
     """Writes `card.json` of a run directory, at once or not at all."""

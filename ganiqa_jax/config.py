@@ -46,7 +46,8 @@ def _no_negative(config: Any, where: str) -> None:
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         values = value if isinstance(value, tuple) else (value,)
-        require(min(values) >= 0, f"{where}.{item.name} must not be negative")
+        least = min(values, default=0)
+        require(least >= 0, f"{where}.{item.name} must not be negative")
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,9 @@ class ProbeConfig:
         as initialised.
       crops: random crops of each picture that the trunk sees for it.
       crop: side of those crops and of damaged windows, pixels; 0 takes `data.crop`.
+      sides: in place of `crop`: crops and windows of each of these sides, from pictures
+        whose shorter side is as long. A student that sees detail learns from several
+        what that of a small picture is, and of a large one.
       parts: of each crop the fit sees the whole and, out of the same pass, the four
         corners of three quarters of its sides. A head learns as much of one crop so
         as of five, where crops are as large as pictures.
@@ -257,6 +261,7 @@ class ProbeConfig:
     steps: int = 1500
     crops: int = 5
     crop: int = 0
+    sides: tuple[int, ...] = ()
     parts: bool = False
     peak_lr: float = 1e-3
     weight_decay: float = 1.0
@@ -297,3 +302,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         require(self.steps > 0, "steps must be positive")
         require(0 <= self.pseudo_drop < 1, "pseudo_drop must lie in [0, 1)")
+        require(
+            self.student.detail == (self.preprocessing.detail_side > 0),
+            "student.detail and preprocessing.detail_side go together",
+        )

@@ -6,6 +6,9 @@ from typing import Literal
 from ganiqa_jax.config_json import config_hash
 from ganiqa_jax.network_config import require
 
+WINDOWS = 4
+"""Along each side of a picture, of which its detail consists."""
+
 Role = Literal["labelled_pairs", "unlabelled_pairs", "pictures"]
 Cache = Literal["memory", "disk", "off"]
 Damages = Literal["graded", "generators", "kadid", "all"]
@@ -167,6 +170,10 @@ class Preprocessing:
       exif: apply the orientation that the file asks for.
       whole: the picture is stretched to `crop` x `crop` pixels, whatever its sides,
         and is the only crop: `points` is 1, `short_side` 0.
+      detail_side: with it, which needs `whole`, there is a second view: windows of the
+        picture beside each other (`scoring.cropping.detail_of`). A picture whose
+        shorter side has more pixels is made smaller to that first, so that detail
+        means the same in large pictures as in those that were learned from. 0: none.
     """
 
     short_side: int = 0
@@ -176,6 +183,7 @@ class Preprocessing:
     alpha: Literal["white", "black"] = "white"
     exif: bool = True
     whole: bool = False
+    detail_side: int = 0
 
     def __post_init__(self) -> None:
         require(
@@ -183,9 +191,18 @@ class Preprocessing:
             "preprocessing.whole shows all of a picture at once: points must be 1 and "
             f"short_side 0; they are {self.points} and {self.short_side}",
         )
+        require(
+            self.detail_side == 0 or self.whole and self.detail_side >= self.crop,
+            "preprocessing.detail_side needs whole, and at least the pixels of crop",
+        )
+        require(
+            self.detail_side == 0 or self.crop % WINDOWS == 0,
+            f"preprocessing.crop must be a multiple of {WINDOWS} with detail_side",
+        )
 
     @property
     def sha(self) -> str:
         """Twelve hex digits that change when anything that moves a score does."""
-        # Models were released, and rows written, before there was `whole`.
-        return config_hash(self, without=() if self.whole else ("whole",))
+        # Models were released, and rows written, before there were these.
+        later = ("whole", "detail_side")
+        return config_hash(self, without=[n for n in later if not getattr(self, n)])

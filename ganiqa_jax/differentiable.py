@@ -4,6 +4,7 @@ A metric that is optimised is also exploited: pictures are found that it likes a
 people do not. Keep the loss as a small part beside others, and judge by another one.
 """
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.image.boxes import test_boxes
 from ganiqa_jax.release import LoadedModel, load_model
-from ganiqa_jax.scoring.cropping import seen_sides
+from ganiqa_jax.scoring.cropping import detail_sides, seen_sides, window_places
 from ganiqa_jax.types import NetworkOutput
 
 Loss = Callable[..., Float[Array, " B"]]
@@ -44,12 +45,29 @@ def as_loss(model: str | Path | LoadedModel = "student-s") -> Loss:
     network, variables, card = loaded
 
     def loss(*pictures: Float[Array, "B H W 3"]) -> Float[Array, " B"]:
-        crops = [differentiable_crops(side, card.preprocessing) for side in pictures]
-        output = cast(NetworkOutput, network.apply(variables, *crops))
+        seen = [differentiable_views(each, card.preprocessing) for each in pictures]
+        output = cast(NetworkOutput, network.apply(variables, *itertools.chain(*seen)))
         z = output.z.reshape(-1, len(pictures[0])).mean(axis=0)
         return 1.0 - (z * card.scale.std + card.scale.mean)
 
     return loss
+
+
+def differentiable_views(
+    pictures: Float[Array, "B H W 3"], preprocessing: Preprocessing
+) -> tuple[Float[Array, "N S S 3"], ...]:
+    """What `scoring.cropping.views` makes of a picture, of a batch and in floats."""
+    crops = differentiable_crops(pictures, preprocessing)
+    if not preprocessing.detail_side:
+        return (crops,)
+    _, height, width, _ = pictures.shape
+    side = preprocessing.crop
+    sides = detail_sides(height, width, side, preprocessing.detail_side)
+    rows, columns = (window_places(length, side) for length in sides)
+    detail = _resized(pictures, sides)[:, rows[:, None], columns]
+    if preprocessing.mirror:
+        detail = jnp.concatenate([detail, detail[:, :, ::-1]])
+    return crops, detail
 
 
 def differentiable_crops(
@@ -61,13 +79,9 @@ def differentiable_crops(
       So many for each picture: all pictures at the first position, then all at the
       second, and so on.
     """
-    batch, height, width, _ = pictures.shape
+    _, height, width, _ = pictures.shape
     sides = seen_sides(height, width, preprocessing)
-    if sides != (height, width):
-        # Along the rows, then along the columns, as Pillow, which clips after each.
-        for shape in ((batch, height, sides[1], 3), (batch, *sides, 3)):
-            pictures = jax.image.resize(pictures, shape, "cubic", antialias=True)
-            pictures = jnp.clip(pictures, 0.0, 1.0)
+    pictures = _resized(pictures, sides)
     side = preprocessing.crop
     missing = [max(0, side - length) for length in sides]
     if any(missing):
@@ -79,3 +93,16 @@ def differentiable_crops(
     if preprocessing.mirror:
         crops += [crop[:, :, ::-1] for crop in crops]
     return jnp.concatenate(crops)
+
+
+def _resized(
+    pictures: Float[Array, "B H W 3"], sides: tuple[int, int]
+) -> Float[Array, "B h w 3"]:
+    batch, height, width, _ = pictures.shape
+    if sides == (height, width):
+        return pictures
+    # Along the rows, then along the columns, as Pillow, which clips after each.
+    for shape in ((batch, height, sides[1], 3), (batch, *sides, 3)):
+        pictures = jax.image.resize(pictures, shape, "cubic", antialias=True)
+        pictures = jnp.clip(pictures, 0.0, 1.0)
+    return pictures

@@ -20,13 +20,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ganiqa_jax import release
-from ganiqa_jax.config import StudentConfig
+from ganiqa_jax.config import Preprocessing, ProbeConfig, StudentConfig
 from ganiqa_jax.data.mixture import Mixture, SourceData, planned_row
 from ganiqa_jax.data.online import pristine_of
 from ganiqa_jax.data.records import Record
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import PARTS
 from ganiqa_jax.progress import track
+from ganiqa_jax.scoring.cropping import views
 from ganiqa_jax.types import Batch, NetworkOutput, Params
 
 logger = logging.getLogger("ganiqa_jax")
@@ -95,27 +96,34 @@ def damaged(mixture: Mixture, number: int) -> list[Mixture]:
     ]
 
 
-def whole(
-    mixture: Mixture, number: int, records: Sequence[Record], crop: int = 0
-) -> Mixture:
-    """A mixture whose source `number` has all of these records, held out or not.
+def sizes(
+    mixture: Mixture, number: int, records: Sequence[Record], probe: ProbeConfig
+) -> list[Mixture]:
+    """A mixture for each size at which the fit sees pictures.
 
-    What the trunk says of a picture does not depend on the split. Scores are as they
-    are, not standardised by those of the training part.
+    Their source `number` has all of these records, held out or not: what the trunk says
+    of a picture does not depend on the split. Scores are as they are, not standardised
+    by those of the training part.
 
     Args:
       mixture: of a run.
       number: of the source with scores.
       records: all of its; none leaves the source as it is.
-      crop: side of the crops, pixels; 0 keeps the mixture's.
+      probe: side of the crops, or sides.
     """
     sources = list(mixture.sources)
     if records:
         sources[number] = dataclasses.replace(
             sources[number], records=tuple(records), mean=0.0, std=1.0, pseudo=None
         )
-    crop = crop or mixture.crop
-    return dataclasses.replace(mixture, sources=tuple(sources), crop=crop)
+    if not probe.sides:
+        crop = probe.crop or mixture.crop
+        return [dataclasses.replace(mixture, sources=tuple(sources), crop=crop)]
+    found = []
+    for side in probe.sides:
+        resized = (dataclasses.replace(one, short_side=side) for one in sources)
+        found.append(dataclasses.replace(mixture, sources=tuple(resized), crop=side))
+    return found
 
 
 def _only(mixture: Mixture, source: SourceData) -> Mixture:
@@ -134,6 +142,7 @@ def see(
     crops: int,
     *,
     parts: bool = False,
+    view: Preprocessing | None = None,
     held_out: Collection[Path],
     progress: bool,
 ) -> Seen:
@@ -145,6 +154,7 @@ def see(
       pictures: the source, by `alone`.
       crops: of each picture.
       parts: a crop is as many rows as it has `models.quality.PARTS`.
+      view: how the student sees a picture; with `detail_side` it sees a crop so too.
       held_out: files that may not be learned from, and are not among the rows.
       progress: a bar on standard error.
     """
@@ -152,7 +162,7 @@ def see(
     kept = _rows_of(pictures, total, held_out)
 
     def run(rows: Sequence[int]) -> Seen:
-        moments = _moments(network, "parts" if parts else "moments")
+        moments = _moments(network, view, "parts" if parts else "moments")
         found = [
             (np.asarray(moments(variables, batch.distorted)), np.asarray(batch.mos))
             for batch in _read(pictures, rows, "trunk over pictures", progress)
@@ -160,7 +170,8 @@ def see(
         both = map(np.concatenate, zip(*found, strict=True))
         return Seen(*(array[: len(rows)] for array in both))
 
-    seen = _kept(Seen, run, kept, total, network, variables, pictures, parts)
+    more = parts, *_of_detail(view)
+    seen = _kept(Seen, run, kept, total, network, variables, pictures, *more)
     views = PARTS if parts else 1
     flat = seen.moments.reshape(len(seen.z) * views, -1)
     return Seen(flat, np.repeat(seen.z, views))
@@ -173,6 +184,7 @@ def see_pairs(
     pairs: Sequence[Mixture],
     number: int,
     *,
+    view: Preprocessing | None = None,
     held_out: Collection[Path],
     progress: bool,
 ) -> SeenPairs:
@@ -182,14 +194,14 @@ def see_pairs(
     gives to no damage is the mean of a few: it hardly depends on the window.
 
     Args:
-      network, variables, progress: as in `see`.
+      network, variables, view, progress: as in `see`.
       teacher: says what damage costs.
       pairs: by `damaged`.
       number: windows of each mixture.
       held_out: as in `see`; of a mixture with some there are fewer windows. Of the
         first not all are.
     """
-    moments, judge = _moments(network), _judge(teacher)
+    moments, judge = _moments(network, view), _judge(teacher)
 
     @functools.cache
     def undamaged() -> float:
@@ -209,7 +221,7 @@ def see_pairs(
         parts = map(np.concatenate, zip(*seen, strict=True))
         return SeenPairs(*(part[: len(rows)] for part in parts))
 
-    more = teacher.card, release.model_sha(teacher.variables)
+    more = teacher.card, release.model_sha(teacher.variables), *_of_detail(view)
     found: list[SeenPairs] = []
     for mixture in pairs:
         one = functools.partial(run, mixture)
@@ -240,15 +252,30 @@ def _read(
 
 
 def _moments(
-    network: Student, feature: Literal["moments", "parts"] = "moments"
+    network: Student,
+    view: Preprocessing | None,
+    feature: Literal["moments", "parts"] = "moments",
 ) -> Callable[..., Array]:
     @jax.jit
-    def moments(variables: Any, pictures: Float[Array, "B H W 3"]) -> Array:
+    def moments(variables: Any, *seen: Float[Array, "B H W 3"]) -> Array:
         # What the moments do not depend on is not computed.
-        output = network.apply(variables, pictures, parts=feature == "parts")
+        output = network.apply(variables, *seen, parts=feature == "parts")
         return cast(NetworkOutput, output).features[feature]
 
-    return moments
+    def of_pictures(variables: Any, pictures: Float[np.ndarray, "B H W 3"]) -> Array:
+        if view is None or not view.detail_side:
+            return moments(variables, pictures)
+        pixels = np.round(255 * np.asarray(pictures)).astype(np.uint8)
+        of_each = [views(picture, view) for picture in pixels]
+        inputs = map(np.concatenate, zip(*of_each, strict=True))
+        return moments(variables, *(np.float32(x) / 255 for x in inputs))
+
+    return of_pictures
+
+
+def _of_detail(view: Preprocessing | None) -> tuple[Preprocessing, ...]:
+    """How pictures are seen, as far as moments depend on it."""
+    return (view,) if view is not None and view.detail_side else ()
 
 
 def _judge(teacher: release.LoadedModel) -> Callable[..., Array]:
@@ -309,7 +336,7 @@ def _kept(
 def _before_moments(config: StudentConfig) -> Any:
     """What of a student its moments depend on, weights apart."""
     if not config.trunk.startswith("efficientvit"):
-        return config.trunk, config.taps, config.jnd, config.dtype
+        return config.trunk, config.taps, config.jnd, config.dtype, config.detail
     return config
 
 

@@ -27,6 +27,9 @@ FREEZABLE_BLOCKS: dict[Trunk, int] = {
 }
 """Of the trunks that have any, how many `frozen_blocks` may count."""
 
+DETAIL_TRUNKS = tuple(FREEZABLE_BLOCKS)
+"""Convolutional: their finest maps see little of a picture around each place."""
+
 Attention = Literal["cga", "mhsa", "none"]
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -191,6 +194,8 @@ class StudentConfig:
         quarters of each side, as that branch sees them out of the same pass.
       moment_noise: deviation of the Gaussian noise that the standardised means and
         deviations get in training.
+      detail: the branch also sees the first three maps of a second picture, windows of
+        the same at full size (`Preprocessing.detail_side`).
       stochastic_depth: rate of dropped residual branches in the trunk.
     """
 
@@ -214,6 +219,7 @@ class StudentConfig:
     semantic: bool = True
     parts: bool = False
     moment_noise: float = 0.0
+    detail: bool = False
     bins: int = 10
     jnd: JndConfig = JndConfig()
     dtype: ComputeDtype = "float32"
@@ -221,6 +227,10 @@ class StudentConfig:
     def __post_init__(self) -> None:
         _check_network(self)
         require(self.semantic or not self.parts, "parts needs semantic=True")
+        require(
+            not self.detail or (self.semantic and self.trunk in DETAIL_TRUNKS),
+            f"detail needs semantic=True and a trunk of {', '.join(DETAIL_TRUNKS)}",
+        )
         require(self.moment_noise >= 0, "moment_noise must not be negative")
         blocks = FREEZABLE_BLOCKS.get(self.trunk, 0)
         require(

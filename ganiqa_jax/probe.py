@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array
 
@@ -77,7 +78,7 @@ def check_trunk(path: str | None, sources: Sequence[Source]) -> None:
 def start_from_trunk(
     network: Student,
     variables: dict[str, Params],
-    pictures: Mixture,
+    pictures: Sequence[Mixture],
     config: DistillConfig,
     *,
     scored: SourceData,
@@ -90,7 +91,8 @@ def start_from_trunk(
     Args:
       network: with a pretrained trunk and the semantic branch.
       variables: its variables, pretrained arrays in place.
-      pictures: what the head is fitted to, by `moments.alone` of the whole source.
+      pictures: what the head is fitted to, by `moments.alone` of the whole source; once
+        for each size at which it is seen.
       config: `probe`, the seed and of the weights those of the drop are used.
       scored: the training part of that source; the rest is not learned from.
       pairs: what damage is learned from, by `moments.damaged` of the whole source.
@@ -102,16 +104,21 @@ def start_from_trunk(
       and, if `probe.steps` is not 0, in `params` (branch and head). The head then
       passes over the pooled map, which has learned nothing yet.
     """
-    held_out = _files(pictures.sources[0].records) - _files(scored.records)
-    seen = see(
-        network,
-        variables,
-        pictures,
-        config.probe.crops,
-        parts=config.probe.parts,
-        held_out=held_out,
-        progress=progress,
-    )
+    held_out = _files(pictures[0].sources[0].records) - _files(scored.records)
+    found = [
+        see(
+            network,
+            variables,
+            at_one_size,
+            config.probe.crops,
+            parts=config.probe.parts,
+            view=config.preprocessing,
+            held_out=held_out,
+            progress=progress,
+        )
+        for at_one_size in pictures
+    ]
+    seen = Seen(*map(np.concatenate, zip(*found, strict=True)))
     seen = seen._replace(z=(seen.z - scored.mean) / scored.std)
     branch = variables["frozen"][BRANCH]
     norm = {
@@ -131,6 +138,7 @@ def start_from_trunk(
             teacher,
             pairs,
             config.probe.pairs,
+            view=config.preprocessing,
             held_out=held_out,
             progress=progress,
         )

@@ -242,14 +242,14 @@ def _start_from_trunk(
     number = public if public in labelled or not labelled else labelled[0]
     scored = mixture.sources[number]
     every = read_records(sources[number].config) if scored.labelled else ()
-    whole = moments.whole(mixture, number, every, config.probe.crop)
+    sizes = moments.sizes(mixture, number, every, config.probe)
     return probe.start_from_trunk(
         network,
         variables,
-        moments.alone(whole, number),
+        [moments.alone(size, number) for size in sizes],
         config,
         scored=scored,
-        pairs=moments.damaged(whole, number),
+        pairs=[pairs for size in sizes for pairs in moments.damaged(size, number)],
         teacher=teacher,
         progress=progress,
     )

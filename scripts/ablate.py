@@ -104,6 +104,19 @@ def weighted(**kept: float) -> Callable[[DistillConfig], DistillConfig]:
     return lambda config: change(config, **weights)
 
 
+def with_detail(config: DistillConfig) -> DistillConfig:
+    """A second view; the fit sees pictures as large as they are and as small as it."""
+    crop = config.preprocessing.crop
+    return dataclasses.replace(
+        config,
+        student=dataclasses.replace(config.student, detail=True),
+        preprocessing=dataclasses.replace(config.preprocessing, detail_side=512),
+        probe=dataclasses.replace(
+            config.probe, sides=(512, crop), pairs=config.probe.pairs // 2
+        ),
+    )
+
+
 VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     "base": ("everything", lambda config: config),
     "fit-only": (
@@ -136,6 +149,10 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     "moment-noise": (
         "noise on the moments too, of one deviation",
         partial(change, student__moment_noise=1.0),
+    ),
+    "detail": (
+        "detail at full size beside the whole picture",
+        with_detail,
     ),
     "plain-attention": (
         "plain attention for CGA",

@@ -92,7 +92,10 @@ def ours(options: Options, backend: str) -> Score:
 
 
 class Crops:
-    """Files as a dataset of torch: the crops of one picture, [N, 3, S, S] uint8."""
+    """Files as a dataset of torch: what a network takes of one picture.
+
+    That is uint8 [I, N, 3, S, S]: of each input the crops.
+    """
 
     def __init__(self, paths: Sequence[Path], preprocessing: Any) -> None:
         self._paths = paths
@@ -105,12 +108,12 @@ class Crops:
         import torch
         from PIL import Image
 
-        from ganiqa_jax.scoring.cropping import prepare
+        from ganiqa_jax.scoring.cropping import views
 
         with Image.open(self._paths[index]) as image:
             pixels = np.asarray(image.convert("RGB"))
-        crops = prepare(pixels, self._preprocessing)
-        return torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2)))
+        crops = np.stack(views(pixels, self._preprocessing))
+        return torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 1, 4, 2, 3)))
 
 
 def torch_network(options: Options) -> tuple[Any, Any]:
@@ -128,10 +131,11 @@ def forward(network: Any, crops: Any, form: str) -> np.ndarray:
     import torch
 
     with torch.inference_mode():
-        x = crops.float() / 255
+        inputs = list(crops.float() / 255)
         if form == "channels_last":
-            x = x.contiguous(memory_format=torch.channels_last)
-        return network(x).z.numpy()
+            kind = torch.channels_last
+            inputs = [x.contiguous(memory_format=kind) for x in inputs]
+        return network(*inputs).z.numpy()
 
 
 def in_form(network: Any, form: str) -> Any:
@@ -162,7 +166,8 @@ def loader(options: Options) -> Score:
     pre = card.preprocessing
     crops = pre.points * (2 if pre.mirror else 1)
     size = max(1, options.batch_size // crops)
-    x = torch.zeros(size * crops, 3, pre.crop, pre.crop, dtype=torch.uint8)
+    inputs = len(card.inputs)
+    x = torch.zeros(inputs, size * crops, 3, pre.crop, pre.crop, dtype=torch.uint8)
     form = min(FORMS, key=lambda f: seconds(lambda: forward(in_form(network, f), x, f)))
     network = in_form(network, form)
 
@@ -170,7 +175,9 @@ def loader(options: Options) -> Score:
         data: Any = Crops(paths, pre)
         batches = DataLoader(data, size, num_workers=options.workers)
         z = [
-            forward(network, batch.flatten(0, 1), form).reshape(-1, crops).mean(1)
+            forward(network, batch.movedim(1, 0).flatten(1, 2), form)
+            .reshape(-1, crops)
+            .mean(1)
             for batch in batches
         ]
         return card.scale.to_score(np.concatenate(z).astype(float))

@@ -10,10 +10,12 @@ from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.cropping import (
     cut_resized,
+    detail_of,
     prepare,
     reflect_to,
     resize_short_side,
     resized_sides,
+    views,
 )
 from ganiqa_jax.scoring.decode import DecodeError
 
@@ -52,6 +54,50 @@ def test_squares_of_usual_pictures_are_those_of_the_whole(size):
         top, left = (int(random.integers(0, n - 223)) for n in whole.shape[:2])
         found = cut_resized(image, whole.shape[:2], top, left, 224)
         np.testing.assert_array_equal(found, whole[top : top + 224, left : left + 224])
+
+
+@pytest.mark.parametrize(
+    "size", [(512, 512), (481, 321), (321, 481), (640, 512), (1024, 1024), (200, 300)]
+)
+def test_detail_is_windows_of_the_picture_as_they_lie(size):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (*size, 3), np.uint8)
+    shorter = min(max(min(size), 320), 512)
+    resized = resize_short_side(pixels, shorter)
+    detail = detail_of(pixels, 320, 512)
+    assert detail.shape == (320, 320, 3)
+    height, width = resized.shape[:2]
+    for down in range(4):
+        for across in range(4):
+            window = detail[80 * down :, 80 * across :][:80, :80]
+            # Its middle lies in the middle of its share, to the pixel.
+            top = (2 * down + 1) * height // 8 - 40
+            left = (2 * across + 1) * width // 8 - 40
+            wanted = resized[top : top + 80, left : left + 80]
+            np.testing.assert_array_equal(window, wanted)
+
+
+def test_a_picture_as_large_as_the_view_is_its_own_detail():
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    view = Preprocessing(crop=96, points=1, whole=True, detail_side=128)
+    whole, detail = views(pixels, view)
+    np.testing.assert_array_equal(whole[0], pixels)
+    np.testing.assert_array_equal(detail[0], pixels)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(whole=False, points=5), "needs whole"),
+        (dict(detail_side=64), "at least the pixels of crop"),
+        (dict(crop=98), "a multiple of 4"),
+    ],
+)
+def test_detail_is_of_whole_pictures(wrong, message):
+    right = dict(crop=96, points=1, whole=True, detail_side=128)
+    Preprocessing(**right)
+    with pytest.raises(InputError, match=message):
+        Preprocessing(**(right | wrong))
 
 
 def test_resize_sets_the_short_side_and_smooths(rgb):

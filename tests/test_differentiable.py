@@ -11,8 +11,8 @@ from skimage import data as photographs
 
 import ganiqa_jax as gq
 from ganiqa_jax.config import Preprocessing
-from ganiqa_jax.differentiable import differentiable_crops
-from ganiqa_jax.scoring.cropping import prepare
+from ganiqa_jax.differentiable import differentiable_crops, differentiable_views
+from ganiqa_jax.scoring.cropping import prepare, views
 
 SIDE = 256
 
@@ -61,6 +61,16 @@ def test_whole_pictures_are_those_of_scoring(sides):
     found = differentiable_crops(floats(np.asarray(smooth)), preprocessing) * 255
     np.testing.assert_allclose(found, wanted, atol=2)
     assert np.abs(found - wanted).mean() < 0.5
+
+
+@pytest.mark.parametrize("sides", [(256, 256), (120, 400), (64, 48)])
+def test_detail_is_that_of_scoring(sides):
+    view = Preprocessing(crop=80, points=1, mirror=True, whole=True, detail_side=128)
+    smooth = Image.fromarray(photographs.astronaut()).resize(sides[::-1])
+    _, wanted = views(np.asarray(smooth), view)
+    _, found = differentiable_views(floats(np.asarray(smooth)), view)
+    np.testing.assert_allclose(found * 255, wanted, atol=2)
+    assert np.abs(found * 255 - wanted).mean() < 0.5
 
 
 def test_it_is_one_minus_the_score_of_each_picture(loss_and_slope, photograph):

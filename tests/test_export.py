@@ -15,7 +15,9 @@ from ganiqa_jax.errors import CheckError, InputError
 from ganiqa_jax.export import exporters, parity
 from ganiqa_jax.export.exporters import export_model, onnx_bytes
 from ganiqa_jax.release import LoadedModel, build_network
-from ganiqa_jax.scoring.engine import create_scorer
+from ganiqa_jax.scoring import cropping
+from ganiqa_jax.scoring.engine import Scorer, create_scorer
+from ganiqa_jax.scoring.on_jax import JaxCompute
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -33,12 +35,23 @@ CONFIGS = {
         parts=True,
         **NARROW,
     ),
+    "student with detail": StudentConfig(
+        trunk="efficientnet_lite0",
+        jnd=JndConfig(strength=0.0),
+        neck_level=2,
+        parts=True,
+        detail=True,
+        **NARROW,
+    ),
 }
 
 
 def tiny_model(role):
     config = CONFIGS[role]
-    view = Preprocessing(crop=64, points=1)
+    detail = getattr(config, "detail", False)
+    view = Preprocessing(
+        crop=64, points=1, whole=detail, detail_side=96 if detail else 0
+    )
     scale = Scale("ten", 1.0, 10.0, 0.5, 0.25)
     card = ModelCard(
         role.split()[0], "tiny", config, view, scale, "test", ("x",), {"srcc": 0.5}
@@ -68,6 +81,25 @@ def test_file_has_a_record_of_its_card_and_bytes_beside_it(role, to, tmp_path):
     assert record["preprocessing"]["crop"] == 16
     assert record["scale"]["std"] == 0.25
     assert record["parity"]["difference"] == done.parity.difference < 1e-5
+
+
+def test_detail_is_an_input_of_the_file(tmp_path):
+    model = tiny_model("student with detail")
+    path = export_model(model, "onnx", tmp_path).path
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 120, 90, 3), np.uint8)
+    pixels[1:] = pixels[0]
+    pixels[2, ::2] = 0
+    scores = [
+        create_scorer(path, backend="onnx").score_batch(pixels),
+        Scorer(JaxCompute(*model)).score_batch(pixels),
+    ]
+    np.testing.assert_allclose(*scores, atol=1e-5)
+    assert scores[0][0] == scores[0][1] != scores[0][2]
+    views = cropping.views(pixels[0], model.card.preprocessing)
+    network = jax.jit(model.network.apply)
+    z = network(model.variables, *(np.float32(x) / 255 for x in views)).z
+    wanted = model.card.scale.to_score(np.asarray(z))
+    np.testing.assert_allclose(wanted, scores[0][:1], atol=1e-5)
 
 
 def test_a_model_of_whole_pictures_says_so_in_its_file(tmp_path):

@@ -35,6 +35,7 @@ from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.quality import PARTS
 from ganiqa_jax.release import LoadedModel
+from ganiqa_jax.scoring.cropping import views
 from ganiqa_jax.types import NetworkOutput
 
 STUDENT = StudentConfig(
@@ -84,7 +85,7 @@ def pictures(tmp_path_factory) -> Mixture:
         records.append(Record(path.name, path, None, n / 23, path.stem))
     source = SourceData(tuple(records), "pictures", 4, mean=0.5, std=0.3)
     mixture = Mixture((source,), crop=32, seed=0)
-    return moments.alone(moments.whole(mixture, 0, records), 0)
+    return moments.alone(moments.sizes(mixture, 0, records, CONFIG.probe)[0], 0)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def files(mixture: Mixture) -> set[Path]:
 @pytest.fixture(scope="module")
 def started(variables, pictures, scored):
     return probe.start_from_trunk(
-        Student(STUDENT), variables, pictures, CONFIG, scored=scored, progress=False
+        Student(STUDENT), variables, [pictures], CONFIG, scored=scored, progress=False
     )
 
 
@@ -223,7 +224,7 @@ def test_the_trunk_and_the_rest_stay(variables, started):
 
 def test_the_same_start_again(variables, started, pictures, scored):
     again = probe.start_from_trunk(
-        Student(STUDENT), variables, pictures, CONFIG, scored=scored, progress=False
+        Student(STUDENT), variables, [pictures], CONFIG, scored=scored, progress=False
     )
     for old, new in zip(jax.tree.leaves(started), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -232,7 +233,7 @@ def test_the_same_start_again(variables, started, pictures, scored):
 def test_no_steps_fit_nothing(variables, pictures, scored):
     config = dataclasses.replace(CONFIG, probe=ProbeConfig(steps=0, crops=1))
     started = probe.start_from_trunk(
-        Student(STUDENT), variables, pictures, config, scored=scored, progress=False
+        Student(STUDENT), variables, [pictures], config, scored=scored, progress=False
     )
     assert started["params"] is variables["params"]
     mean = started["frozen"]["semantic"]["norm"]["mean"]
@@ -284,7 +285,7 @@ def test_a_fit_with_pairs_learns_what_damage_costs(
     taught = probe.start_from_trunk(
         Student(STUDENT),
         variables,
-        pictures,
+        [pictures],
         config,
         scored=scored,
         pairs=pairs,
@@ -330,6 +331,37 @@ def test_what_trained_the_trunk_is_not_tested_on(tmp_path, caplog):
     assert not caplog.records
     probe.check_trunk("student-s", [source_of("agiqa3k", "a", "b")])
     assert "what is measured there flatters" in caplog.text
+
+
+def test_pictures_are_seen_at_several_sizes_and_with_their_detail(pictures):
+    student = dataclasses.replace(STUDENT, detail=True)
+    variables = weights(student)
+    sides = dataclasses.replace(CONFIG.probe, sides=(64, 32))
+    large, small = moments.sizes(pictures, 0, (), sides)
+    assert [one.crop for one in (large, small)] == [64, 32]
+    assert [one.sources[0].short_side for one in (large, small)] == [64, 32]
+    view = Preprocessing(crop=32, points=1, whole=True, detail_side=64)
+
+    def see(mixture: Mixture) -> moments.Seen:
+        network = Student(student)
+        return moments.see(
+            network, variables, mixture, 1, view=view, held_out=(), progress=False
+        )
+
+    (batch,) = batches(large, steps=1)
+    seen = see(large)
+    network = jax.jit(Student(student).apply)
+    pixels = np.round(255 * batch.distorted).astype(np.uint8)
+    shown = map(np.concatenate, zip(*(views(x, view) for x in pixels), strict=True))
+    wanted = network(variables, *(np.float32(x) / 255 for x in shown))
+    np.testing.assert_allclose(
+        seen.moments, wanted.features["moments"][: len(seen.z)], rtol=1e-4, atol=1e-5
+    )
+    # A small picture is its own detail.
+    of_small, fine = see(small).moments, 2 * (96 + 192 + 384)
+    same = of_small[:, :fine], of_small[:, -fine:]
+    np.testing.assert_allclose(*same, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(seen.moments[:, :fine], seen.moments[:, -fine:], atol=1e-3)
 
 
 def test_a_crop_is_seen_whole_and_by_its_corners(started, pictures):

@@ -11,7 +11,7 @@ from compiling import quick_jit
 from flax import nnx
 from random_weights import random_weights
 
-from ganiqa_jax.config import NoiseConfig, StudentConfig
+from ganiqa_jax.config import JndConfig, NoiseConfig, StudentConfig
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
@@ -155,6 +155,43 @@ def test_score_of_parts_is_the_mean_over_what_the_head_says_of_each():
     np.testing.assert_allclose(output.logits, logits.mean(0), atol=1e-5)
     whole = jax.jit(Student(TINY).apply)(variables, PICTURES)
     np.testing.assert_allclose(zs[0], whole.z, atol=1e-5)
+
+
+def test_detail_is_seen_beside_the_whole():
+    config = StudentConfig(
+        trunk="mobilenet_v1",
+        width=8,
+        heads=2,
+        attention_key_dim=4,
+        bins=3,
+        attention_kernels=(3, 3),
+        parts=True,
+        detail=True,
+        jnd=JndConfig(strength=0.0),
+    )
+    variables = random_variables(config)
+    apply = functools.partial(Student(config).apply, variables, parts=True, local=True)
+    alone, itself, other = (
+        jax.jit(apply)(*seen)
+        for seen in ((PICTURES,), (PICTURES, PICTURES), (PICTURES, PICTURES[::-1]))
+    )
+    np.testing.assert_allclose(itself.z, alone.z, atol=1e-6)
+    assert np.abs(other.z - alone.z).min() > 1e-4
+    fine = 2 * (96 + 192 + 384)
+    for name in ("moments", "parts"):
+        one, two = alone.features[name], other.features[name]
+        np.testing.assert_allclose(one[..., :-fine], two[..., :-fine], atol=1e-6)
+        np.testing.assert_allclose(one[..., -fine:], two[::-1, ..., -fine:], atol=1e-6)
+    for output in (alone, other):
+        quality = output.features["quality"]
+        np.testing.assert_allclose(quality.mean(axis=(1, 2)), output.z, atol=1e-5)
+
+
+def test_detail_needs_fine_maps_of_their_own():
+    with pytest.raises(InputError, match="detail needs"):
+        StudentConfig(detail=True, trunk="mobilenet_v1", semantic=False)
+    with pytest.raises(InputError, match="detail needs"):
+        StudentConfig(detail=True, trunk="efficientvit")
 
 
 def test_noise_on_moments_is_of_training_alone_and_of_its_deviation():

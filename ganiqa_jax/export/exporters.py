@@ -35,7 +35,6 @@ from ganiqa_jax.rundir import (
     replace_bytes,
     write_json,
 )
-from ganiqa_jax.scoring.forward import inputs_of
 from ganiqa_jax.scoring.on_onnx import CARD_KEY, open_session, record_beside
 
 Format = Literal["onnx", "stablehlo", "safetensors"]
@@ -103,7 +102,7 @@ def onnx_bytes(
     graph = lowering.to_graph(
         network_function(model), crop_shapes(model, batch), OUTPUT
     )
-    names = inputs_of(model.card.role)
+    names = model.card.inputs
     dtypes = {**dict.fromkeys(names, "uint8"), OUTPUT: "float32"}
     session = open_session(onnx_file.to_bytes(graph, dtypes, {}))
 

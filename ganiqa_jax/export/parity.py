@@ -98,14 +98,14 @@ def _apart(wanted: np.ndarray, got: np.ndarray) -> float:
 def _crops(card: ModelCard, pictures: Sequence[Path]) -> Crops:
     """At least as many crops as the largest batch has."""
     rules = LoadRules(card.preprocessing, MAX_PIXELS)
-    seen: list[np.ndarray] = []
+    seen: list[Crops] = []
     for source in [*pictures, *_drawn(card.preprocessing.crop)]:
         loaded = load_picture(source, str(source)[:80], rules)
         if loaded.status != "ok":
             raise InputError(f"{loaded.path}: {loaded.error}")
-        seen.extend(loaded.crops)
-    crops = np.concatenate(seen)
-    return (crops, crops // 2 + 20) if card.role == "teacher" else (crops,)
+        seen.append(loaded.crops)
+    crops = tuple(map(np.concatenate, zip(*seen, strict=True)))
+    return (*crops, crops[0] // 2 + 20) if card.role == "teacher" else crops
 
 
 def _drawn(side: int) -> Iterator[UInt8[np.ndarray, "H W 3"]]:

@@ -247,10 +247,11 @@ class _Score:
         self._scorer = Scorer(compute, workers=1)
 
     def __call__(self, table: "pa.Table") -> "pa.Table":
-        side = self._scorer.card.preprocessing.crop
+        card = self._scorer.card
+        shape = (len(card.inputs), -1, *[card.preprocessing.crop] * 2, 3)
         facts = table.column("loaded").to_pylist()
         crops = table.column("crops").to_pylist()
-        loaded = [_loaded(*both, side) for both in zip(facts, crops, strict=True)]
+        loaded = [_loaded(*both, shape) for both in zip(facts, crops, strict=True)]
         rows = [
             json.dumps(asdict(row), allow_nan=False)
             for row in self._scorer.score_loaded(loaded)
@@ -282,10 +283,11 @@ def _decode(
     return _with_columns(rest, columns)
 
 
-def _loaded(facts: str, crops: bytes, side: int) -> Loaded:
-    """What `_decode` told of a picture."""
-    pixels = np.frombuffer(crops, np.uint8).reshape(-1, side, side, 3)
-    return Loaded(**{**json.loads(facts), "crops": (pixels,) if len(pixels) else ()})
+def _loaded(facts: str, crops: bytes, shape: tuple[int, ...]) -> Loaded:
+    """What `_decode` told of a picture; its crops have this shape, of each input."""
+    pixels = np.frombuffer(crops, np.uint8)
+    inputs = tuple(pixels.reshape(shape)) if len(pixels) else ()
+    return Loaded(**{**json.loads(facts), "crops": inputs})
 
 
 def _spread(table: "pa.Table") -> "pa.Table":

@@ -34,6 +34,10 @@ from ganiqa_jax.types import NetworkOutput
 SINGLE_LEVEL = 1
 """Of the three coarsest resolutions the one that is taken alone: 1/16."""
 
+DETAIL_MAPS = 3
+"""How many of the trunk's maps, the finest, are read of the detail: what the coarser
+ones see, a window of a few dozen pixels does not hold."""
+
 LOCAL_SHARE = 0.25
 """Of a picture's side: what a cell of the quality map looks at around itself."""
 
@@ -54,6 +58,7 @@ class Student(nn.Module):
     def __call__(
         self,
         distorted: Float[Array, "B H W 3"],
+        detail: Float[Array, "B h w 3"] | None = None,
         *,
         train: bool = False,
         noise: NoiseConfig | None = None,
@@ -64,12 +69,16 @@ class Student(nn.Module):
 
         Args:
           distorted: in [0, 1].
+          detail: windows of the same pictures at full size, side by side as one
+            picture, in [0, 1]; for `StudentConfig.detail`. None: the pictures
+            themselves, which hold all detail if they were never made smaller.
           train: dropout (rng `dropout`), batch statistics of the batch, and noise.
           noise: what disturbs the network in training (rng `noise`); None nothing.
           local: also give the feature `quality` [B, n, m]: z of what is around each
             cell of the picture, shifted so that its mean is z.
           parts: also give the feature `parts` [B, 5, M]: the moments of the whole
-            picture, and of its four corners of three quarters of each side.
+            picture, and of its four corners of three quarters of each side; those of
+            the detail follow on each.
 
         Raises:
           InputError: if the pictures are too small for the trunk.
@@ -79,7 +88,12 @@ class Student(nn.Module):
         pictures = mjnd(distorted, config.jnd)
         if noise is not None:
             pictures = noise_pictures(self.make_rng("noise"), pictures, noise)
-        taps = _trunk(config)(pictures, train=train)
+        trunk = _trunk(config)
+        taps = trunk(pictures, train=train)
+        fine = taps[:DETAIL_MAPS]
+        if detail is not None and not isinstance(trunk, EfficientViT):
+            seen_closer = mjnd(detail, config.jnd)
+            fine = trunk(seen_closer, train=train, first=DETAIL_MAPS)
         if config.taps == "single":
             taps = [coarsest(taps)[SINGLE_LEVEL]]
         h = self._neck(coarsest(taps), train=train)
@@ -108,6 +122,8 @@ class Student(nn.Module):
         if config.semantic:
             both = config.parts or parts
             moments = moments_of_parts(taps) if both else moments_of(taps)[:, None]
+            if config.detail:
+                moments = _beside(moments, moments_of(fine)[:, None])
             features["moments"] = moments[:, 0]
             if parts:
                 features["parts"] = moments
@@ -139,6 +155,8 @@ class Student(nn.Module):
             if branch is not None:
                 _, n, m, _ = decoded.shape
                 moments = local_moments_of(taps, (n, m), LOCAL_SHARE)
+                if config.detail:
+                    moments = _beside(moments, moments_of(fine)[:, None, None])
                 of_cells = branch(_rows(moments), train=train)
                 of_cells = of_cells.reshape(-1, n, m, of_cells.shape[-1])
                 around = jnp.concatenate([around, of_cells], axis=-1)
@@ -174,6 +192,12 @@ class Student(nn.Module):
 def _rows(x: Array) -> Float[Array, "N C"]:
     """One row for each vector along the last axis."""
     return x.reshape(-1, x.shape[-1])
+
+
+def _beside(moments: Array, of_detail: Array) -> Array:
+    """Both along the last axis; the second is the same for each of the first."""
+    shape = (*moments.shape[:-1], of_detail.shape[-1])
+    return jnp.concatenate([moments, jnp.broadcast_to(of_detail, shape)], axis=-1)
 
 
 def coarsest(taps: Sequence[Array]) -> list[Array]:

@@ -107,7 +107,7 @@ def decoding_rate(scorer: Scorer, pictures: Iterable[Path], workers: int) -> flo
     rules = LoadRules(scorer.card.preprocessing, MAX_PIXELS)
 
     def load(path: Path) -> int:
-        return len(load_picture(path, str(path), rules).crops)
+        return int(load_picture(path, str(path), rules).status == "ok")
 
     with ThreadPoolExecutor(workers) as pool:
         return rate(lambda: sum(1 for _ in pool.map(load, pictures)))
@@ -117,12 +117,13 @@ def computing_rate(compute: Compute, crops: int, seconds: float = 3.0) -> float:
     """Pictures per second whose crops are computed, two batches under way."""
     size, side = compute.batch_size, compute.card.preprocessing.crop
     batch = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), np.uint8)
+    inputs = (batch,) * len(compute.card.inputs)
     run = compute.ready()
-    np.asarray(run((batch,), size))
+    np.asarray(run(inputs, size))
     done, began = 0, time.perf_counter()
-    waiting = run((batch,), size)
+    waiting = run(inputs, size)
     while time.perf_counter() - began < seconds:
-        following = run((batch,), size)
+        following = run(inputs, size)
         np.asarray(waiting)
         waiting = following
         done += size

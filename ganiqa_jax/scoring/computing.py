@@ -45,7 +45,9 @@ class Compute(Protocol):
 class LocalCompute(Protocol):
     """What also gives z of the parts of crops."""
 
-    def cells(self, crops: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N n m"]:
+    def cells(
+        self, crops: tuple[UInt8[np.ndarray, "N S S 3"], ...]
+    ) -> Float[np.ndarray, "N n m"]:
         """z of what is around each cell of crops, all of one picture."""
         ...
 

@@ -10,10 +10,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
+from ganiqa_jax.data_config import WINDOWS
 from ganiqa_jax.image.boxes import test_boxes
 from ganiqa_jax.scoring.decode import DecodeError
 
@@ -153,6 +154,66 @@ def prepare(
     if preprocessing.mirror:
         crops = np.concatenate([crops, crops[:, :, ::-1]])
     return crops
+
+
+def views(
+    pixels: UInt8[np.ndarray, "H W 3"], preprocessing: Preprocessing
+) -> tuple[UInt8[np.ndarray, "N S S 3"], ...]:
+    """What a student takes of a picture: its crops, and with `detail_side` its detail.
+
+    Args:
+      pixels: from `decode_picture`.
+      preprocessing: of the student.
+    """
+    crops = prepare(pixels, preprocessing)
+    if not preprocessing.detail_side:
+        return (crops,)
+    detail = detail_of(pixels, preprocessing.crop, preprocessing.detail_side)
+    plain = detail[None]
+    return crops, np.concatenate([plain, plain[:, :, ::-1]][: len(crops)])
+
+
+def detail_of(
+    pixels: UInt8[np.ndarray, "H W 3"], side: int, short_side: int
+) -> UInt8[np.ndarray, "S S 3"]:
+    """Windows of a picture, `WINDOWS` along each side, beside each other as they lie.
+
+    Each is in the middle of its share of the picture. No window is resized, unless the
+    whole picture has to be: made smaller to a shorter side of `short_side`, or larger
+    to one of `side`. A square of `side` pixels comes back as it is.
+
+    Source: grid mini-patch sampling, Wu et al., FAST-VQA, ECCV 2022, arXiv:2207.02595.
+
+    Args:
+      pixels: the picture.
+      side: of the result, pixels; a multiple of `WINDOWS`.
+      short_side: most pixels of the shorter side.
+    """
+    height, width = pixels.shape[:2]
+    sides = detail_sides(height, width, side, short_side)
+    pixels = _resized(pixels, sides)
+    rows, columns = (window_places(length, side) for length in sides)
+    return pixels[rows[:, None], columns]
+
+
+def detail_sides(
+    height: int, width: int, side: int, short_side: int
+) -> tuple[int, int]:
+    """Height and width of what windows are cut from: see `detail_of`."""
+    shorter = min(height, width)
+    return resized_sides(height, width, max(side, min(shorter, short_side)))
+
+
+def window_places(length: int, side: int) -> Int[np.ndarray, " S"]:
+    """Which pixels along one side of a picture lie in windows, in their order.
+
+    Args:
+      length: of the picture's side.
+      side: of all windows together; no more than `length`.
+    """
+    window = side // WINDOWS
+    middles = (2 * np.arange(WINDOWS) + 1) * length // (2 * WINDOWS)
+    return (middles[:, None] - window // 2 + np.arange(window)).reshape(-1)
 
 
 def _resized(

@@ -120,7 +120,7 @@ class Scorer:
         self.card = compute.card
         self.batch_size = compute.batch_size
         self._compute = compute
-        self._inputs = 2 if compute.card.role == "teacher" else 1
+        self._inputs = len(compute.card.inputs)
         self._workers = workers
         self._max_pixels = max_pixels
 

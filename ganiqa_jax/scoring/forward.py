@@ -17,47 +17,30 @@ from ganiqa_jax.types import Params
 _in_full_precision = jax.default_matmul_precision("highest")
 
 
-def forward(network: nn.Module, role: str) -> Callable[..., Float[Array, " B"]]:
-    """A function of variables and crops (for a teacher: reference, distorted)."""
+def forward(network: nn.Module) -> Callable[..., Float[Array, " B"]]:
+    """A function of variables and crops, which are those of `ModelCard.inputs`."""
 
     @_in_full_precision
-    def of_pictures(
-        variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
+    def of_crops(
+        variables: Mapping[str, Params], *crops: UInt8[Array, "B S S 3"]
     ) -> Any:
-        return _z(network.apply(variables, _to_float(distorted)))
+        output: Any = network.apply(variables, *map(_to_float, crops))
+        return output.z
 
-    @_in_full_precision
-    def of_pairs(
-        variables: Mapping[str, Params],
-        reference: UInt8[Array, "B S S 3"],
-        distorted: UInt8[Array, "B S S 3"],
-    ) -> Any:
-        pair = _to_float(reference), _to_float(distorted)
-        return _z(network.apply(variables, *pair))
-
-    return of_pairs if role == "teacher" else of_pictures
+    return of_crops
 
 
 def local_forward(network: nn.Module) -> Callable[..., Float[Array, "B n m"]]:
     """A function of a student's variables and crops: z around each cell."""
 
     @_in_full_precision
-    def of_pictures(
-        variables: Mapping[str, Params], distorted: UInt8[Array, "B S S 3"]
+    def of_crops(
+        variables: Mapping[str, Params], *crops: UInt8[Array, "B S S 3"]
     ) -> Any:
-        output: Any = network.apply(variables, _to_float(distorted), local=True)
+        output: Any = network.apply(variables, *map(_to_float, crops), local=True)
         return output.features["quality"]
 
-    return of_pictures
-
-
-def inputs_of(role: str) -> tuple[str, ...]:
-    """Names of the crops that a network takes."""
-    return ("reference", "distorted") if role == "teacher" else ("distorted",)
-
-
-def _z(output: Any) -> Float[Array, " B"]:
-    return output.z
+    return of_crops
 
 
 def _to_float(pixels: UInt8[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:

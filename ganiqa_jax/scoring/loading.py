@@ -13,7 +13,12 @@ from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.scoring.archives import Held, Member
-from ganiqa_jax.scoring.cropping import prepare, resize_short_side, resize_to
+from ganiqa_jax.scoring.cropping import (
+    prepare,
+    resize_short_side,
+    resize_to,
+    views,
+)
 from ganiqa_jax.scoring.decode import (
     DecodeError,
     Picture,
@@ -77,7 +82,7 @@ def load_picture(source: Source, name: str, rules: LoadRules) -> Loaded:
     loaded = Loaded(name)
     try:
         picture = _open(source, rules, loaded)
-        loaded.crops = (prepare(picture.pixels, rules.preprocessing),)
+        loaded.crops = views(picture.pixels, rules.preprocessing)
         loaded.error = _warning(picture.warnings)
     except DecodeError as error:
         _fail(loaded, error)
@@ -87,8 +92,8 @@ def load_picture(source: Source, name: str, rules: LoadRules) -> Loaded:
 
 def load_with_crops(
     source: Source, rules: LoadRules
-) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "N S S 3"]]:
-    """The picture that maps of its crops are laid over, and the crops.
+) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[UInt8[np.ndarray, "N S S 3"], ...]]:
+    """The picture that maps of its crops are laid over, and the network's inputs.
 
     It is what they are cut from; where that is the whole, stretched, the picture has
     its own shape, with a shorter side of at most that of the crop.
@@ -100,9 +105,9 @@ def load_with_crops(
     view = rules.preprocessing
     if view.whole:
         side = min(view.crop, *pixels.shape[:2])
-        return resize_short_side(pixels, side), prepare(pixels, view)
+        return resize_short_side(pixels, side), views(pixels, view)
     resized = resize_short_side(pixels, view.short_side)
-    return resized, prepare(resized, view)
+    return resized, views(resized, view)
 
 
 def load_pair(

@@ -15,7 +15,7 @@ from ganiqa_jax.card import ModelCard
 from ganiqa_jax.compile_cache import kept_program
 from ganiqa_jax.mesh import AXIS, data_mesh, replicate, shard_batch
 from ganiqa_jax.scoring.batching import Run, whole_batch
-from ganiqa_jax.scoring.forward import forward, inputs_of, local_forward
+from ganiqa_jax.scoring.forward import forward, local_forward
 from ganiqa_jax.types import Params
 
 
@@ -66,16 +66,18 @@ class JaxCompute:
         rows = NamedSharding(self._mesh, PartitionSpec(AXIS))
         shape = (self.batch_size, side, side, 3)
         crops = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=rows)
-        program = jax.jit(forward(self._network, self.card.role))
-        arguments = (self._variables, *[crops] * len(inputs_of(self.card.role)))
+        program = jax.jit(forward(self._network))
+        arguments = (self._variables, *[crops] * len(self.card.inputs))
         if self._mesh.size == 1:
             name = f"{self.card.role} {self._network!r}"
             program = kept_program(name, program, arguments)
         return program.lower(*arguments).compile()
 
-    def cells(self, crops: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N n m"]:
+    def cells(
+        self, crops: tuple[UInt8[np.ndarray, "N S S 3"], ...]
+    ) -> Float[np.ndarray, "N n m"]:
         """z of what is around each cell of crops, all of one picture."""
-        return np.asarray(self._cells(self._variables, crops))
+        return np.asarray(self._cells(self._variables, *crops))
 
     @functools.cached_property
     def _cells(self) -> Callable[..., Array]:

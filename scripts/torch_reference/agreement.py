@@ -119,7 +119,7 @@ def _captured(
 ) -> Iterator[tuple[str, np.ndarray]]:
     for name, value in tree.items():
         if name == "__call__":
-            # Only dropout is called more than once.
+            # The first call: dropout has more, and a trunk that sees detail too.
             yield from leaves(value[0], "/".join(path), np.asarray).items()
         elif not name.endswith(DROPOUT):
             yield from _captured(value, (*path, name))

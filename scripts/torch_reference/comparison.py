@@ -116,7 +116,8 @@ def torch_intermediates(module: torch.nn.Module, inputs: Sequence[Any]) -> Array
 
     def hook(name: str) -> Any:
         def keep(_module: Any, _inputs: Any, output: Any) -> None:
-            seen.update(leaves(output, name.replace(".", "/"), to_ours))
+            # The first call, as of ours: a trunk that sees detail too has two.
+            seen.update(leaves(output, name.replace(".", "/"), to_ours) | seen)
 
         return keep
 

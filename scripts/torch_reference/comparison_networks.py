@@ -83,6 +83,11 @@ STUDENTS: dict[str, dict[str, Any]] = {
         "neck_level": 2,
         "parts": True,
     },
+    "EfficientNet-Lite0, detail beside the whole": {
+        "trunk": "efficientnet_lite0",
+        "neck_level": 2,
+        "detail": True,
+    },
     "EfficientNet-Lite0, single tap, no semantic branch": {
         "trunk": "efficientnet_lite0",
         "taps": "single",
@@ -183,6 +188,6 @@ def networks() -> Iterator[Row]:
             f"student: {name}",
             Student(config),
             TorchStudent(config),
-            [distorted],
+            [distorted, reference] if config.detail else [distorted],
             OF_NETWORK,
         )

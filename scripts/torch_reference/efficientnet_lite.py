@@ -85,7 +85,7 @@ class EfficientNetLite(nn.Module):
             add(number, f"{name}_project", project)
             inputs = outputs
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, first: int = 0) -> list[Tensor]:
         y = self.stem((255 * x - 127) / 128)
         maps = []
         for number, (outputs, _, stride) in enumerate(BLOCKS):
@@ -93,7 +93,7 @@ class EfficientNetLite(nn.Module):
             wide = self.get_submodule(f"{name}_expand")(y) if number else y
             if number in self.numbers:
                 maps.append(wide)
-            if number == self.numbers[-1]:
+            if number == self.numbers[-1] or len(maps) == first > 0:
                 break
             wide = self.get_submodule(f"{name}_depthwise")(wide)
             narrow = self.get_submodule(f"{name}_project")(wide)

@@ -31,6 +31,7 @@ STUDENTS: dict[str, StudentConfig] = {
     "mobilenet": StudentConfig(**NARROW, **FIXED, frozen_blocks=11),
     "efficientnet_lite": StudentConfig(**NARROW, **LITE),
     "parts": StudentConfig(**NARROW, **LITE, parts=True),
+    "detail": StudentConfig(**NARROW, **LITE, parts=True, detail=True),
 }
 """Every one with the teacher below."""
 

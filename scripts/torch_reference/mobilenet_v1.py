@@ -76,7 +76,7 @@ class MobileNetV1(nn.Module):
                 freeze(pointwise)
             inputs = outputs
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, first: int = 0) -> list[Tensor]:
         y = self.conv1(2 * x - 1)
         maps = []
         for number in range(1, self.numbers[-1] + 1):
@@ -84,6 +84,8 @@ class MobileNetV1(nn.Module):
             y = self.get_submodule(f"conv_pw_{number}")(y)
             if number in self.numbers:
                 maps.append(y)
+                if len(maps) == first:
+                    break
         return maps
 
 

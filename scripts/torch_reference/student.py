@@ -24,6 +24,7 @@ from torch_reference.quality import (
 )
 
 SINGLE_LEVEL = 1
+DETAIL_MAPS = 3
 
 
 class Student(nn.Module):
@@ -47,14 +48,18 @@ class Student(nn.Module):
         self.semantic = None
         if config.semantic:
             pretrained = config.trunk_weights is not None
-            self.semantic = MomentBranch(
-                sum(channels), width, config.dropout, pretrained
-            )
+            seen = sum(channels)
+            if config.detail:
+                seen += sum(channels[:DETAIL_MAPS])
+            self.semantic = MomentBranch(seen, width, config.dropout, pretrained)
         seen = 2 * width if config.semantic else width
         self.head = QualityHead(seen, width, config.bins, config.dropout)
 
-    def forward(self, distorted: Tensor) -> Output:
+    def forward(self, distorted: Tensor, detail: Tensor | None = None) -> Output:
         taps = self.trunk(mjnd(distorted, self.config.jnd))
+        fine = taps[:DETAIL_MAPS]
+        if self.config.detail and detail is not None:
+            fine = self.trunk(mjnd(detail, self.config.jnd), DETAIL_MAPS)
         if self.config.taps == "single":
             taps = [_coarsest(taps)[SINGLE_LEVEL]]
         h = self.neck(_coarsest(taps))
@@ -74,6 +79,9 @@ class Student(nn.Module):
         if self.semantic is not None:
             parts = self.config.parts
             moments = moments_of_parts(taps) if parts else moments_of(taps)[:, None]
+            if self.config.detail:
+                of_detail = moments_of(fine)[:, None].expand(-1, moments.shape[1], -1)
+                moments = torch.cat([moments, of_detail], dim=2)
             vectors = self.semantic(moments.flatten(0, 1)).unflatten(
                 0, moments.shape[:2]
             )

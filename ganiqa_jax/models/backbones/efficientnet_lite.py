@@ -88,9 +88,14 @@ class EfficientNetLite(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W 3"], *, train: bool = False
+        self, x: Float[Array, "B H W 3"], *, train: bool = False, first: int = 0
     ) -> list[Array]:
         """Pictures in [0, 1] to maps of 240, 672 and 1152 channels (`multi`).
+
+        Args:
+          x: the pictures.
+          train: batch statistics of the batch, where they are not fixed.
+          first: stop at so many maps, the finest; 0 gives all.
 
         Raises:
           InputError: for a picture under 32 pixels a side.
@@ -108,6 +113,8 @@ class EfficientNetLite(nn.Module):
             expanded = self._expanded(y, number, block, train=train)
             if number in taps:
                 maps.append(expanded)
+                if len(maps) == first:
+                    return maps
             if number == taps[-1] and not self.classes:
                 return maps
             reduced = self._reduced(expanded, number, block, train=train)

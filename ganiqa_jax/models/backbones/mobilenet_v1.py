@@ -73,9 +73,14 @@ class MobileNetV1(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W 3"], *, train: bool = False
+        self, x: Float[Array, "B H W 3"], *, train: bool = False, first: int = 0
     ) -> list[Array]:
         """Pictures in [0, 1] to maps of 192, 384 and 768 channels (`multi`, 0.75).
+
+        Args:
+          x: the pictures.
+          train: batch statistics of the batch, where they are not fixed.
+          first: stop at so many maps, the finest; 0 gives all.
 
         Raises:
           InputError: for a picture under 32 pixels a side.
@@ -108,6 +113,8 @@ class MobileNetV1(nn.Module):
             )
             if block in (DENSE_TAPS if self.taps == "dense" else TAPS):
                 maps.append(y)
+                if len(maps) == first:
+                    return maps
         maps = maps[:1] if self.taps == "single" else maps
         return [*maps, self._head(y)] if self.classes else maps
 
