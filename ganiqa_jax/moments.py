@@ -172,9 +172,9 @@ def see(
 
     more = parts, *_of_detail(view)
     seen = _kept(Seen, run, kept, total, network, variables, pictures, *more)
-    views = PARTS if parts else 1
-    flat = seen.moments.reshape(len(seen.z) * views, -1)
-    return Seen(flat, np.repeat(seen.z, views))
+    rows_each = PARTS if parts else 1
+    flat = seen.moments.reshape(len(seen.z) * rows_each, -1)
+    return Seen(flat, np.repeat(seen.z, rows_each))
 
 
 def see_pairs(

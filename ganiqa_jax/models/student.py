@@ -91,9 +91,10 @@ class Student(nn.Module):
         trunk = _trunk(config)
         taps = trunk(pictures, train=train)
         fine = taps[:DETAIL_MAPS]
-        if detail is not None and not isinstance(trunk, EfficientViT):
-            seen_closer = mjnd(detail, config.jnd)
-            fine = trunk(seen_closer, train=train, first=DETAIL_MAPS)
+        if config.detail and detail is not None:
+            assert not isinstance(trunk, EfficientViT)  # the configuration sees to it
+            closer = mjnd(detail, config.jnd)
+            fine = trunk(closer, train=train, first=DETAIL_MAPS)
         if config.taps == "single":
             taps = [coarsest(taps)[SINGLE_LEVEL]]
         h = self._neck(coarsest(taps), train=train)
