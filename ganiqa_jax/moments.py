@@ -154,7 +154,7 @@ def see(
       pictures: the source, by `alone`.
       crops: of each picture.
       parts: a crop is as many rows as it has `models.quality.PARTS`.
-      view: how the student sees a picture; with `detail_side` it sees a crop so too.
+      view: how a student that sees detail sees a crop; None as it is.
       held_out: files that may not be learned from, and are not among the rows.
       progress: a bar on standard error.
     """
@@ -170,8 +170,7 @@ def see(
         both = map(np.concatenate, zip(*found, strict=True))
         return Seen(*(array[: len(rows)] for array in both))
 
-    more = parts, *_of_detail(view)
-    seen = _kept(Seen, run, kept, total, network, variables, pictures, *more)
+    seen = _kept(Seen, run, kept, total, network, variables, pictures, parts, view)
     rows_each = PARTS if parts else 1
     flat = seen.moments.reshape(len(seen.z) * rows_each, -1)
     return Seen(flat, np.repeat(seen.z, rows_each))
@@ -221,7 +220,7 @@ def see_pairs(
         parts = map(np.concatenate, zip(*seen, strict=True))
         return SeenPairs(*(part[: len(rows)] for part in parts))
 
-    more = teacher.card, release.model_sha(teacher.variables), *_of_detail(view)
+    more = teacher.card, release.model_sha(teacher.variables), view
     found: list[SeenPairs] = []
     for mixture in pairs:
         one = functools.partial(run, mixture)
@@ -263,7 +262,7 @@ def _moments(
         return cast(NetworkOutput, output).features[feature]
 
     def of_pictures(variables: Any, pictures: Float[np.ndarray, "B H W 3"]) -> Array:
-        if view is None or not view.detail_side:
+        if view is None:
             return moments(variables, pictures)
         pixels = np.round(255 * np.asarray(pictures)).astype(np.uint8)
         of_each = [views(picture, view) for picture in pixels]
@@ -271,11 +270,6 @@ def _moments(
         return moments(variables, *(np.float32(x) / 255 for x in inputs))
 
     return of_pictures
-
-
-def _of_detail(view: Preprocessing | None) -> tuple[Preprocessing, ...]:
-    """How pictures are seen, as far as moments depend on it."""
-    return (view,) if view is not None and view.detail_side else ()
 
 
 def _judge(teacher: release.LoadedModel) -> Callable[..., Array]:

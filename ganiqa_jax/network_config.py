@@ -27,9 +27,6 @@ FREEZABLE_BLOCKS: dict[Trunk, int] = {
 }
 """Of the trunks that have any, how many `frozen_blocks` may count."""
 
-DETAIL_TRUNKS = tuple(FREEZABLE_BLOCKS)
-"""Convolutional: their finest maps see little of a picture around each place."""
-
 Attention = Literal["cga", "mhsa", "none"]
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -228,8 +225,9 @@ class StudentConfig:
         _check_network(self)
         require(self.semantic or not self.parts, "parts needs semantic=True")
         require(
-            not self.detail or (self.semantic and self.trunk in DETAIL_TRUNKS),
-            f"detail needs semantic=True and a trunk of {', '.join(DETAIL_TRUNKS)}",
+            # Convolutional ones: their finest maps see little around each place.
+            not self.detail or (self.semantic and self.trunk in FREEZABLE_BLOCKS),
+            f"detail needs semantic=True and a trunk of {', '.join(FREEZABLE_BLOCKS)}",
         )
         require(self.moment_noise >= 0, "moment_noise must not be negative")
         blocks = FREEZABLE_BLOCKS.get(self.trunk, 0)

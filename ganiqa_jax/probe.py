@@ -105,6 +105,7 @@ def start_from_trunk(
       passes over the pooled map, which has learned nothing yet.
     """
     held_out = _files(pictures[0].sources[0].records) - _files(scored.records)
+    view = config.preprocessing if config.student.detail else None
     found = [
         see(
             network,
@@ -112,7 +113,7 @@ def start_from_trunk(
             at_one_size,
             config.probe.crops,
             parts=config.probe.parts,
-            view=config.preprocessing,
+            view=view,
             held_out=held_out,
             progress=progress,
         )
@@ -138,7 +139,7 @@ def start_from_trunk(
             teacher,
             pairs,
             config.probe.pairs,
-            view=config.preprocessing,
+            view=view,
             held_out=held_out,
             progress=progress,
         )

@@ -1,5 +1,6 @@
 """Exported files: the same numbers, proven before anything is written."""
 
+import dataclasses
 import json
 
 import jax
@@ -23,26 +24,20 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))
+OF_PARTS = StudentConfig(
+    trunk="efficientnet_lite0",
+    jnd=JndConfig(strength=0.0),
+    neck_level=2,
+    parts=True,
+    **NARROW,
+)
 CONFIGS = {
     "student": StudentConfig(
         trunk="mobilenet_v1", jnd=JndConfig(strength=0.0), **NARROW
     ),
     "teacher": TeacherConfig(backbone="mobilenet_v1", **NARROW),
-    "student of parts": StudentConfig(
-        trunk="efficientnet_lite0",
-        jnd=JndConfig(strength=0.0),
-        neck_level=2,
-        parts=True,
-        **NARROW,
-    ),
-    "student with detail": StudentConfig(
-        trunk="efficientnet_lite0",
-        jnd=JndConfig(strength=0.0),
-        neck_level=2,
-        parts=True,
-        detail=True,
-        **NARROW,
-    ),
+    "student of parts": OF_PARTS,
+    "student with detail": dataclasses.replace(OF_PARTS, detail=True),
 }
 
 

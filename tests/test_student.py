@@ -158,16 +158,9 @@ def test_score_of_parts_is_the_mean_over_what_the_head_says_of_each():
 
 
 def test_detail_is_seen_beside_the_whole():
-    config = StudentConfig(
-        trunk="mobilenet_v1",
-        width=8,
-        heads=2,
-        attention_key_dim=4,
-        bins=3,
-        attention_kernels=(3, 3),
-        parts=True,
-        detail=True,
-        jnd=JndConfig(strength=0.0),
+    no_jnd = JndConfig(strength=0.0)
+    config = dataclasses.replace(
+        TINY, trunk="mobilenet_v1", parts=True, detail=True, jnd=no_jnd
     )
     variables = random_variables(config)
     apply = functools.partial(Student(config).apply, variables, parts=True, local=True)

@@ -106,8 +106,8 @@ def decoding_rate(scorer: Scorer, pictures: Iterable[Path], workers: int) -> flo
     """Pictures per second that threads read, decode and cut."""
     rules = LoadRules(scorer.card.preprocessing, MAX_PIXELS)
 
-    def load(path: Path) -> int:
-        return int(load_picture(path, str(path), rules).status == "ok")
+    def load(path: Path) -> None:
+        load_picture(path, str(path), rules)
 
     with ThreadPoolExecutor(workers) as pool:
         return rate(lambda: sum(1 for _ in pool.map(load, pictures)))

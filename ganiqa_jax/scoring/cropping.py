@@ -151,9 +151,7 @@ def prepare(
     filled = reflect_to(_resized(pixels, sides), side)
     boxes = test_boxes(filled.shape[0], filled.shape[1], side, preprocessing.points)
     crops = np.stack([filled[y : y + side, x : x + side] for y, x in boxes])
-    if preprocessing.mirror:
-        crops = np.concatenate([crops, crops[:, :, ::-1]])
-    return crops
+    return _with_mirrored(crops, preprocessing)
 
 
 def views(
@@ -169,8 +167,7 @@ def views(
     if not preprocessing.detail_side:
         return (crops,)
     detail = detail_of(pixels, preprocessing.crop, preprocessing.detail_side)
-    plain = detail[None]
-    return crops, np.concatenate([plain, plain[:, :, ::-1]][: len(crops)])
+    return crops, _with_mirrored(detail[None], preprocessing)
 
 
 def detail_of(
@@ -214,6 +211,15 @@ def window_places(length: int, side: int) -> Int[np.ndarray, " S"]:
     window = side // WINDOWS
     middles = (2 * np.arange(WINDOWS) + 1) * length // (2 * WINDOWS)
     return (middles[:, None] - window // 2 + np.arange(window)).reshape(-1)
+
+
+def _with_mirrored(
+    crops: UInt8[np.ndarray, "N S S 3"], preprocessing: Preprocessing
+) -> UInt8[np.ndarray, "M S S 3"]:
+    """The crops, and with `mirror` each again mirrored."""
+    if not preprocessing.mirror:
+        return crops
+    return np.concatenate([crops, crops[:, :, ::-1]])
 
 
 def _resized(
