@@ -174,7 +174,34 @@ def fit(
       Both parts, fitted; weights of the head on the pooled map are zero. Scale and
       bias of each channel stay: without decay they fit what chance made of it.
     """
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)
+    channels = {"norm": parts[BRANCH]["norm"]}
+    learned = {name: array for name, array in parts[BRANCH].items() if name != "norm"}
+    start = {HEAD: parts[HEAD], BRANCH: learned}
+    fitted = _fit(start, (channels, frozen), seen, pairs, key, config=config)
+    kernel = fitted[HEAD]["hidden"]["kernel"].at[: config.student.width].set(0.0)
+    hidden = {**fitted[HEAD]["hidden"], "kernel": kernel}
+    return {
+        BRANCH: {**fitted[BRANCH], **channels},
+        HEAD: {**fitted[HEAD], "hidden": hidden},
+    }
+
+
+# What is fitted to comes as arguments: as constants it would be part of the program,
+# and so of what is kept of it on disk.
+@functools.partial(jax.jit, static_argnames="config")
+def _fit(
+    parts: Params,
+    standing: tuple[Params, Params],
+    seen: Seen,
+    pairs: SeenPairs | None,
+    key: Array,
+    *,
+    config: DistillConfig,
+) -> Params:
+    """All steps of `fit`; `standing` are parameters and arrays that stay."""
     network, probe = config.student, config.probe
+    channels, frozen = standing
     branch = MomentBranch(
         network.width,
         network.dropout,
@@ -187,9 +214,6 @@ def fit(
         weight_decay=probe.weight_decay,
         mask=functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1),
     )
-    key = jax.random.fold_in(jax.random.key(config.seed), 3)
-    moments, z = jnp.asarray(seen.moments), jnp.asarray(seen.z)
-    channels = {"norm": parts[BRANCH]["norm"]}
 
     def predict(parts: Params, moments: Array, key: Array) -> Array:
         branch_key, head_key = jax.random.split(key)
@@ -214,7 +238,7 @@ def fit(
     def drop(parts: Params, pairs: SeenPairs, weights: DistillWeights, key: Array):
         rows_key, drop_key = jax.random.split(key)
         rows = jax.random.randint(rows_key, (PAIR_BATCH,), 0, len(pairs.fall))
-        chosen = jax.tree.map(lambda array: jnp.asarray(array)[rows], pairs)
+        chosen = jax.tree.map(lambda array: array[rows], pairs)
         # One key for both: the same units are dropped in a window and its damage.
         student = (
             predict(parts, chosen.undamaged, drop_key),
@@ -225,7 +249,8 @@ def fit(
         return drop_term(student, aim, equal, every, weights.drop_share)
 
     def loss_fn(parts: Params, rows: Array, key: Array) -> Array:
-        loss = losses.smooth_l1(predict(parts, moments[rows], key), z[rows]).mean()
+        predicted = predict(parts, seen.moments[rows], key)
+        loss = losses.smooth_l1(predicted, seen.z[rows]).mean()
         if pairs is None:
             return loss
         cost = drop(parts, pairs, config.weights, jax.random.fold_in(key, 1))
@@ -234,21 +259,10 @@ def fit(
     def step(carry: Any, number: Array) -> tuple[Any, None]:
         parts, state = carry
         row_key, drop_key = jax.random.split(jax.random.fold_in(key, number))
-        rows = jax.random.randint(row_key, (BATCH,), 0, len(z))
+        rows = jax.random.randint(row_key, (BATCH,), 0, len(seen.z))
         grads = jax.grad(loss_fn)(parts, rows, drop_key)
         updates, state = optimizer.update(grads, state, parts)
         return (optax.apply_updates(parts, updates), state), None
 
-    @jax.jit
-    def run(parts: Params) -> Params:
-        start = (parts, optimizer.init(parts))
-        return jax.lax.scan(step, start, jnp.arange(probe.steps))[0][0]
-
-    learned = {name: array for name, array in parts[BRANCH].items() if name != "norm"}
-    fitted = run({HEAD: parts[HEAD], BRANCH: learned})
-    kernel = fitted[HEAD]["hidden"]["kernel"].at[: network.width].set(0.0)
-    hidden = {**fitted[HEAD]["hidden"], "kernel": kernel}
-    return {
-        BRANCH: {**fitted[BRANCH], **channels},
-        HEAD: {**fitted[HEAD], "hidden": hidden},
-    }
+    start = (parts, optimizer.init(parts))
+    return jax.lax.scan(step, start, jnp.arange(probe.steps))[0][0]

@@ -230,6 +230,26 @@ def test_the_same_start_again(variables, started, pictures, scored):
         np.testing.assert_array_equal(old, new)
 
 
+def test_what_is_fitted_to_is_no_part_of_the_program(variables, caplog):
+    parts = {name: variables["params"][name] for name in ("semantic", "head")}
+    frozen = variables["frozen"]["semantic"]
+
+    def fit(seed: int) -> list[str]:
+        """Fits to pictures and pairs made from a seed; what that compiles."""
+        draw = np.random.default_rng(seed).standard_normal
+        rows = draw((4, 8, 2 * (96 + 192 + 3 * 384 + 768)), np.float32)
+        z = draw((2, 8), np.float32)
+        seen = moments.Seen(rows[0], z[0])
+        pairs = moments.SeenPairs(rows[1], rows[2], z[1])
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level("WARNING"):
+            probe.fit(parts, frozen, seen, pairs, CONFIG)
+        return [text for text in caplog.messages if text.startswith("Compiling")]
+
+    assert fit(seed=0)
+    assert not fit(seed=1)
+
+
 def test_no_steps_fit_nothing(variables, pictures, scored):
     config = dataclasses.replace(CONFIG, probe=ProbeConfig(steps=0, crops=1))
     started = probe.start_from_trunk(
