@@ -80,12 +80,14 @@ def smaller(config: DistillConfig) -> DistillConfig:
         config.preprocessing,
         crop=round(config.preprocessing.crop * share),
         short_side=round(config.preprocessing.short_side * share),
+        detail_side=round(config.preprocessing.detail_side * share),
     )
     return change(
         config,
         data__sources=sources,
         data__crop=crop,
         probe__crop=round(config.probe.crop * share),
+        probe__sides=tuple(round(side * share) for side in config.probe.sides),
         preprocessing=view,
         steps=config.steps // 2,
     )
@@ -104,17 +106,26 @@ def weighted(**kept: float) -> Callable[[DistillConfig], DistillConfig]:
     return lambda config: change(config, **weights)
 
 
-def with_detail(config: DistillConfig) -> DistillConfig:
-    """A second view; the fit sees pictures as large as they are and as small as it."""
-    crop = config.preprocessing.crop
+def without_detail(config: DistillConfig) -> DistillConfig:
+    """The whole picture alone, fitted at the one size at which it is seen."""
+    if not config.student.detail:
+        return config
+    view, probe = config.preprocessing, config.probe
     return dataclasses.replace(
         config,
-        student=dataclasses.replace(config.student, detail=True),
-        preprocessing=dataclasses.replace(config.preprocessing, detail_side=512),
+        student=dataclasses.replace(config.student, detail=False),
+        preprocessing=dataclasses.replace(view, detail_side=0),
         probe=dataclasses.replace(
-            config.probe, sides=(512, crop), pairs=config.probe.pairs // 2
+            probe, crop=view.crop, sides=(), pairs=probe.pairs * len(probe.sides)
         ),
     )
+
+
+def without_branch(config: DistillConfig) -> DistillConfig:
+    """Without the branch that all that reads moments is part of."""
+    whole = without_detail(config)
+    student = dataclasses.replace(whole.student, semantic=False, parts=False)
+    return change(whole, student=student)
 
 
 VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
@@ -142,17 +153,17 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
         "no noise",
         partial(change, noise=NoiseConfig.off()),
     ),
-    "parts": (
-        "score as the mean over the whole picture and its corners",
-        partial(change, student__parts=True),
+    "no-detail": (
+        "the whole picture alone, no detail at full size",
+        without_detail,
+    ),
+    "no-parts": (
+        "score of the whole picture alone, not the mean over it and its corners",
+        partial(change, student__parts=False),
     ),
     "moment-noise": (
         "noise on the moments too, of one deviation",
         partial(change, student__moment_noise=1.0),
-    ),
-    "detail": (
-        "detail at full size beside the whole picture",
-        with_detail,
     ),
     "plain-attention": (
         "plain attention for CGA",
@@ -176,7 +187,7 @@ VARIANTS: dict[str, tuple[str, Callable[[DistillConfig], DistillConfig]]] = {
     ),
     "no-semantic": (
         "no semantic branch, and so no fitted start",
-        partial(change, student__semantic=False),
+        without_branch,
     ),
     "no-probe": (
         "semantic branch, but no fitted start",

@@ -9,6 +9,7 @@ from fake_models import fake_model
 
 from ganiqa_jax import arrays, cli, release, released
 from ganiqa_jax.card import card_values, with_results
+from ganiqa_jax.data_config import Preprocessing
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.released import read_released
 from ganiqa_jax.rundir import write_json
@@ -84,14 +85,26 @@ def test_info_says_that_whole_pictures_are_seen(installed, capfd, mirror):
     assert json.loads(out)["preprocessing"]["whole"] is True
 
 
+def test_info_says_how_large_the_windows_of_detail_are(capfd):
+    status, out, _ = run(capfd, "info", "student-s", "--json")
+    view = json.loads(out)["preprocessing"]
+    assert status == 0 and (view["crop"], view["detail_side"]) == (320, 512)
+    status, out, _ = run(capfd, "info", "student-s")
+    said = " ".join(out.split())
+    assert status == 0 and "320x320, and 4x4 windows of 80x80" in said
+    assert "at most 512" in said
+
+
 def test_identities_of_preprocessing_stay():
     """Rows name them: a change would part rows that belong together."""
     found = {
         path.name: read_released(path) for path in sorted(released.PACKAGED.iterdir())
     }
-    assert found["student-s"]["prep_sha"] == "239102cb4048"
+    assert found["student-s"]["prep_sha"] == "e8597b783c59"
     # It was released before pictures could be seen whole.
     assert found["teacher-s"]["prep_sha"] == "74777808692a"
+    # student-s before it saw detail.
+    assert Preprocessing(crop=320, points=1, whole=True).sha == "239102cb4048"
 
 
 def test_verify_hashes_again_and_fails_with_status_4(installed, capfd):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from ganiqa_jax.cli.commands import run_command
+from ganiqa_jax.data_config import WINDOWS
 
 _DESCRIPTION = (
     "Released models: a folder of weights and card, in the package or in\n"
@@ -122,7 +123,14 @@ def _seen(view: dict[str, Any]) -> str:
     """What a model looks at of a picture."""
     if view["whole"]:
         mirrored = " and its mirror image" if view["mirror"] else ""
-        return f"whole picture at {view['crop']}x{view['crop']}{mirrored}"
+        seen = f"whole picture at {view['crop']}x{view['crop']}{mirrored}"
+        if not view["detail_side"]:
+            return seen
+        window = view["crop"] // WINDOWS
+        return (
+            f"{seen}, and {WINDOWS}x{WINDOWS} windows of {window}x{window} at full "
+            f"size (shorter side to at most {view['detail_side']})"
+        )
     side = f"shorter side to {view['short_side']}, " if view["short_side"] else ""
     mirrored = " and their mirror images" if view["mirror"] else ""
     return f"{side}{view['points']} crops of {view['crop']}{mirrored}"
