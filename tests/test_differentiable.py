@@ -75,11 +75,11 @@ def test_detail_is_that_of_scoring(sides):
 
 def test_it_is_one_minus_the_score_of_each_picture(loss_and_slope, photograph):
     turned = photograph[::-1].copy()
-    scorer = gq.create_scorer()
-    scores = [scorer.score(each).score for each in (photograph, turned)]
+    scorer = gq.create_scorer(pictures=2)
+    scores = scorer.score_batch(np.stack([photograph, turned]))
     assert abs(scores[0] - scores[1]) > 0.03
     loss, _ = loss_and_slope(floats(photograph, turned))
-    np.testing.assert_allclose(loss, 1 - np.array(scores), atol=0.01)
+    np.testing.assert_allclose(loss, 1 - scores, atol=0.01)
 
 
 def test_pictures_of_a_batch_do_not_touch_each_other(loss_and_slope, photograph):

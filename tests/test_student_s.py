@@ -20,7 +20,12 @@ from ganiqa_jax.scoring.forward import forward
 
 @pytest.fixture(scope="module")
 def scorer():
-    return gq.create_scorer()
+    return gq.create_scorer(pictures=3)
+
+
+def scores(scorer, images):
+    """Of pictures of one size, in one batch."""
+    return scorer.score_batch(np.stack([np.asarray(image) for image in images]))
 
 
 def jpeg(image, quality):
@@ -65,21 +70,16 @@ def test_damage_lowers_the_score(scorer, kind):
     damage, levels = DAMAGE[kind]
     image = Image.fromarray(photographs.astronaut())
     pictures = [image, *(damage(image, level) for level in levels)]
-    scores = [scorer.score(np.asarray(picture)).score for picture in pictures]
-    assert scores[0] > scores[1] > scores[2]
+    before, some, more = scores(scorer, pictures)
+    assert before > some > more
 
 
-@pytest.mark.parametrize("quality", [50, 30])
-def test_compression_finer_than_the_whole_view_shows_is_seen(scorer, quality):
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket", "chelsea"])
+def test_compression_finer_than_the_whole_view_shows_is_seen(scorer, name):
     """By 320 pixels alone, a rocket as JPEG of quality 50 scored more than before."""
-    names = ("astronaut", "coffee", "rocket", "chelsea")
-    images = [Image.fromarray(getattr(photographs, name)()) for name in names]
-    falls = [
-        scorer.score(np.asarray(image)).score
-        - scorer.score(np.asarray(jpeg(image, quality))).score
-        for image in images
-    ]
-    assert min(falls) > 0
+    image = Image.fromarray(getattr(photographs, name)())
+    before, at_50, at_30 = scores(scorer, [image, jpeg(image, 50), jpeg(image, 30)])
+    assert before > max(at_50, at_30)
 
 
 def test_it_is_light():

@@ -134,7 +134,11 @@ class Scorer:
         return header_of(self.card, self.model_sha, self._compute.backend)
 
     def score(self, picture: Source) -> ScoreRow:
-        """Scores one picture; see `score_iter`."""
+        """Scores one picture; see `score_iter`.
+
+        It takes the time of a whole batch: for one picture at a time make the scorer
+        with `pictures=1`.
+        """
         return next(self.score_iter([picture]))
 
     def score_iter(
