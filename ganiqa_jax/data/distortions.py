@@ -26,6 +26,7 @@ from ganiqa_jax.data import distortions_contrast as contrast
 from ganiqa_jax.data import distortions_generators as generators
 from ganiqa_jax.data import distortions_noise as noise
 from ganiqa_jax.data import distortions_spatial as spatial
+from ganiqa_jax.data import kadid10k
 from ganiqa_jax.data.distortions_pixels import LEVELS as LEVELS
 from ganiqa_jax.data.distortions_pixels import Distortion, Pixels
 from ganiqa_jax.errors import InputError
@@ -82,33 +83,7 @@ GENERATOR_KINDS = (
 )
 """What generators and upscalers do to a picture."""
 
-KADID_KINDS = (
-    "gaussian_blur",
-    "lens_blur",
-    "motion_blur",
-    "color_diffusion",
-    "color_shift",
-    "color_quantization",
-    "saturation_hsv",
-    "saturation_lab",
-    "jpeg2000",
-    "jpeg",
-    "white_noise",
-    "color_noise",
-    "impulse_noise",
-    "multiplicative_noise",
-    "denoise",
-    "brighten",
-    "darken",
-    "mean_shift",
-    "jitter",
-    "patch_shift",
-    "pixelate",
-    "quantization",
-    "color_block",
-    "sharpen",
-    "contrast_change",
-)
+KADID_KINDS = tuple(kadid10k.KINDS.values())
 """The kinds of KADID-10k in the order of its paper."""
 
 
