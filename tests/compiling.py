@@ -7,4 +7,7 @@ import jax
 quick_jit = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0}
 )
-"""`jax.jit` that leaves out LLVM's optimisation: two thirds of the time to compile."""
+"""`jax.jit` that leaves out LLVM's optimisation: two thirds of the time to compile.
+
+Op by op, each operation on each shape would be compiled by itself.
+"""

@@ -17,7 +17,7 @@ def random_weights(shapes, seed=0):
     def fill(path, leaf):
         name = path[-1].key
         if name in ("scale", "var"):
-            return jnp.ones(leaf.shape)
+            return jnp.asarray(np.ones(leaf.shape, np.float32))
         spread = math.sqrt(2 / math.prod(leaf.shape[:-1])) if name == "kernel" else 0.1
         return jnp.asarray(generator.normal(0, spread, leaf.shape), jnp.float32)
 

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
+from random_arrays import normal, uniform
 
 from ganiqa_jax.config import StudentConfig
 from ganiqa_jax.convert import insert_backbone, load_backbone, place
@@ -163,16 +165,16 @@ def test_inception_resnet_v2_computes_what_keras_does():
     network = InceptionResNetV2()
     _, variables = shapes(network, 75)
     picture = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 83, 75, 3)))
-    maps = jax.jit(network.apply)(seeded(variables), picture.astype(jnp.float32))
+    maps = quick_jit(network.apply)(seeded(variables), picture.astype(jnp.float32))
     np.testing.assert_allclose(summaries(maps), KERAS_INCEPTION_RESNET_V2, rtol=2e-3)
 
 
-def test_first_tap_joins_mixed_5b_and_every_second_block(key):
+def test_first_tap_joins_mixed_5b_and_every_second_block():
     network = InceptionResNetV2(taps="single")
     _, variables = shapes(network, 75)
-    picture = jax.random.uniform(key, (1, 75, 75, 3))
+    picture = uniform(1, 75, 75, 3)
 
-    @jax.jit
+    @quick_jit
     def run(variables, picture):
         return network.apply(variables, picture, capture_intermediates=True)
 
@@ -205,17 +207,17 @@ def test_too_small_a_picture_is_refused(network):
 
 
 def test_residual_block_adds_its_scaled_branches(key):
-    x = jax.random.normal(key, (1, 3, 3, 16))
+    x = normal(1, 3, 3, 16)
     block = ResidualBlock(BLOCK_35, 1.0, activated=False)
     variables = filled(jax.eval_shape(block.init, key, x))
 
-    @jax.jit
+    @quick_jit
     def run(variables, x):
         cases = ((1.0, False), (0.5, False), (0.5, True))
         return [ResidualBlock(BLOCK_35, *case).apply(variables, x) for case in cases]
 
     whole, half, activated = run(variables, x)
-    assert jnp.abs(whole - x).max() > 0.1
+    assert np.abs(whole - x).max() > 0.1
     np.testing.assert_allclose(half, x + 0.5 * (whole - x), atol=1e-5)
     np.testing.assert_allclose(activated, jnp.maximum(half, 0), atol=1e-5)
 
@@ -276,14 +278,14 @@ def test_frozen_blocks_are_parted_from_the_trainable(blocks):
 
 def test_a_picture_gets_its_gradient_through_frozen_layers(key):
     network = MobileNetV1(frozen=True)
-    x = jax.random.uniform(key, (1, 32, 32, 3))
+    x = uniform(1, 32, 32, 3)
     variables = filled(jax.eval_shape(network.init, key, x))
 
     def total(x):
         return sum(jnp.sum(m) for m in network.apply(variables, x))
 
-    gradient = jax.jit(jax.grad(total))(x)
-    assert jnp.isfinite(gradient).all()
+    gradient = quick_jit(jax.grad(total))(x)
+    assert np.isfinite(gradient).all()
     assert gradient.any(axis=(1, 2)).all()
 
 
@@ -309,12 +311,12 @@ def test_efficientvit_ablations_change_attention_alone(attention):
 
 def test_stochastic_depth_drops_branches_of_whole_pictures(key):
     mixing = LocalMixing(stochastic_depth=0.5)
-    x = jax.random.normal(key, (8, 3, 3, 4))
+    x = normal(8, 3, 3, 4)
     variables = filled(
         jax.eval_shape(functools.partial(mixing.init, train=False), key, x)
     )
 
-    @jax.jit
+    @quick_jit
     def run(seed):
         rngs = {"dropout": jax.random.key(seed)}
         out = mixing.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])
@@ -352,7 +354,7 @@ def test_mobilenet_names_what_a_photograph_shows(number, label, chance, toleranc
     network = MobileNetV1(frozen=True, classes=1000)
     shape = jax.eval_shape(network.init, jax.random.key(0), picture)
     variables = place(load_backbone(weights, "mobilenet_v1"), shape)
-    logits = jax.jit(network.apply)(variables, picture)[-1]
+    logits = quick_jit(network.apply)(variables, picture)[-1]
     chances = jax.nn.softmax(logits)[0]
     assert int(jnp.argmax(chances)) == label
     assert abs(float(chances[label]) - chance) < tolerance
@@ -366,7 +368,7 @@ def inception_v3():
     picture = jax.ShapeDtypeStruct((1, 107, 107, 3), jnp.float32)
     shape = jax.eval_shape(network.init, jax.random.key(0), picture)
     variables = place(values, shape)
-    return values, jax.jit(
+    return values, quick_jit(
         lambda x: network.apply(variables, x, capture_intermediates=True)
     )
 

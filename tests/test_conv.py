@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_arrays import normal
 
 from ganiqa_jax.models.conv import BatchNorm, Conv, ConvNorm
 from ganiqa_jax.models.depthwise import depthwise_conv
@@ -25,9 +26,7 @@ CASES = [
 
 
 def _inputs(height, width, taps, channels=4):
-    one, two = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(one, (2, height, width, channels))
-    return x, jax.random.normal(two, (taps, taps, 1, channels))
+    return normal(2, height, width, channels), normal(taps, taps, 1, channels, seed=1)
 
 
 @pytest.mark.parametrize("height,width,taps,stride,padding", CASES)
@@ -102,7 +101,7 @@ def test_arrays_live_where_the_optimiser_looks_or_not(frozen, home, key):
 
 
 def test_fixed_statistics_train_scale_and_bias_only(key):
-    x = jax.random.normal(key, (2, 3, 3, 4))
+    x = normal(2, 3, 3, 4)
     norm = BatchNorm(fixed_statistics=True)
     variables = norm.init(key, x, train=True)
     assert set(variables["params"]) == {"scale", "bias"}
@@ -117,7 +116,7 @@ def test_fixed_statistics_train_scale_and_bias_only(key):
 
 
 def test_frozen_norm_ignores_the_batch(key):
-    x = jax.random.normal(key, (2, 3, 3, 4))
+    x = normal(2, 3, 3, 4)
     norm = BatchNorm(frozen=True)
     variables = norm.init(key, x, train=True)
     apart = norm.apply(variables, x[:1], train=True)
@@ -126,8 +125,8 @@ def test_frozen_norm_ignores_the_batch(key):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_trainable_norm_is_flax_batch_norm(train, key):
-    x = 3.0 + 2.0 * jax.random.normal(key, (4, 5, 5, 3))
+def test_trainable_norm_is_flax_batch_norm(train):
+    x = 3.0 + 2.0 * normal(4, 5, 5, 3)
     params = {"scale": jnp.array([0.5, 1.0, 2.0]), "bias": jnp.array([0.1, 0.0, -1.0])}
     stats = {"mean": jnp.full(3, 0.3), "var": jnp.full(3, 1.7)}
     variables = {"params": params, "batch_stats": stats}
@@ -150,7 +149,7 @@ def test_trainable_norm_is_flax_batch_norm(train, key):
 
 def test_statistics_are_float32_in_bfloat16_compute(key):
     # Means near 40 with a deviation of 1: lost if squares are summed in bfloat16.
-    x = 40.0 + jax.random.normal(key, (8, 6, 6, 2))
+    x = 40.0 + normal(8, 6, 6, 2)
     norm = BatchNorm(dtype=jnp.bfloat16)
     narrow = x.astype(jnp.bfloat16)
     variables = norm.init(key, narrow, train=True)
@@ -169,7 +168,7 @@ def test_residual_branch_can_start_at_zero(key):
 
 
 def test_kernels_keep_the_variance_of_a_relu_network(key):
-    x = nn.relu(jax.random.normal(key, (1, 12, 12, 64)))
+    x = nn.relu(normal(1, 12, 12, 64))
     y, _ = Conv(64, kernel=(3, 3)).init_with_output(key, x)
     assert 0.7 < float(jnp.mean(jnp.square(y))) < 1.4
 

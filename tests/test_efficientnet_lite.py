@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
+from random_arrays import uniform
 from test_backbones import filled, learned, seeded, shapes
 from test_convert_names import random_state, unit
 
@@ -140,10 +142,10 @@ def test_too_small_a_picture_is_refused():
 @pytest.mark.parametrize("number", [3, 4])  # another width; the same, added up
 def test_a_block_is_what_is_written_out(number, key):
     network = EfficientNetLite(frozen=True, classes=2)
-    x = jax.random.uniform(key, (1, 71, 64, 3))
+    x = uniform(1, 71, 64, 3)
     variables = seeded(jax.eval_shape(network.init, key, x))
 
-    @jax.jit
+    @quick_jit
     def run(variables, x):
         return network.apply(variables, x, capture_intermediates=True)[1]
 

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from compiling import quick_jit
 from fake_models import fake_model
 from random_weights import random_weights
 
@@ -55,7 +56,7 @@ def tiny_model(role):
     return LoadedModel(build_network(config), variables, card)
 
 
-@pytest.mark.parametrize("role", CONFIGS)
+@pytest.mark.parametrize("role", ["student", "teacher", "student of parts"])
 def test_real_networks_keep_their_numbers_as_onnx(role):
     model = tiny_model(role)
     data, proof = onnx_bytes(model)
@@ -80,7 +81,8 @@ def test_file_has_a_record_of_its_card_and_bytes_beside_it(role, to, tmp_path):
 
 def test_detail_is_an_input_of_the_file(tmp_path):
     model = tiny_model("student with detail")
-    path = export_model(model, "onnx", tmp_path).path
+    path, proof, _ = export_model(model, "onnx", tmp_path)
+    assert proof.difference < parity.TOLERANCE
     pixels = np.random.default_rng(0).integers(0, 256, (3, 120, 90, 3), np.uint8)
     pixels[1:] = pixels[0]
     pixels[2, ::2] = 0
@@ -91,7 +93,7 @@ def test_detail_is_an_input_of_the_file(tmp_path):
     np.testing.assert_allclose(*scores, atol=1e-5)
     assert scores[0][0] == scores[0][1] != scores[0][2]
     views = cropping.views(pixels[0], model.card.preprocessing)
-    network = jax.jit(model.network.apply)
+    network = quick_jit(model.network.apply)
     z = network(model.variables, *(np.float32(x) / 255 for x in views)).z
     wanted = model.card.scale.to_score(np.asarray(z))
     np.testing.assert_allclose(wanted, scores[0][:1], atol=1e-5)

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
+from random_arrays import normal
 
 from ganiqa_jax.models.conv import Conv
 from ganiqa_jax.models.features import (
@@ -20,16 +22,15 @@ TAPS = ((2, 6, 6, 5), (2, 3, 3, 7), (2, 2, 2, 9))
 
 def start(module, maps):
     """Output and first variables, compiled as one."""
-    return jax.jit(lambda m: module.init_with_output(jax.random.key(1), m))(maps)
+    return quick_jit(lambda m: module.init_with_output(jax.random.key(1), m))(maps)
 
 
-def taps_of(key, shapes=TAPS):
-    keys = jax.random.split(key, len(shapes))
-    return [jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
+def taps_of(shapes=TAPS):
+    return [normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
 
 
-def test_a_single_tap_passes_one_convolution_alone(key):
-    tap = taps_of(key)[0]
+def test_a_single_tap_passes_one_convolution_alone():
+    tap = taps_of()[0]
     out, variables = start(MultiResolutionFusion(4), [tap])
     assert set(variables["params"]) == {"project_0"}
     conv = variables["params"]["project_0"]
@@ -39,22 +40,22 @@ def test_a_single_tap_passes_one_convolution_alone(key):
 
 @pytest.mark.parametrize(("level", "side"), [(0, 6), (1, 3)])
 @pytest.mark.parametrize("fusion", ["sum", "concat"])
-def test_takes_the_grid_of_its_level(level, side, fusion, key):
+def test_takes_the_grid_of_its_level(level, side, fusion):
     module = MultiResolutionFusion(4, fusion=fusion, level=level)
-    out, variables = start(module, taps_of(key))
+    out, variables = start(module, taps_of())
     assert out.shape == (2, side, side, 4)
     assert ("level_weights" in variables["params"]) == (fusion == "sum")
     assert ("mix" in variables["params"]) == (fusion == "concat")
 
 
-def test_level_weights_choose_between_levels(key):
+def test_level_weights_choose_between_levels():
     chosen = 1
     module = MultiResolutionFusion(4)
-    taps = taps_of(key)
+    taps = taps_of()
     params = start(module, taps)[1]["params"]
     np.testing.assert_array_equal(params["level_weights"], 0)
     params = {**params, "level_weights": 90 * jnp.eye(3)[chosen]}
-    fuse = jax.jit(lambda taps: module.apply({"params": params}, taps))
+    fuse = quick_jit(lambda taps: module.apply({"params": params}, taps))
     first = fuse(taps)
     for other in range(3):
         changed = [2 * t + 1 if i == other else t for i, t in enumerate(taps)]
@@ -62,17 +63,17 @@ def test_level_weights_choose_between_levels(key):
         assert (moved > 1e-3) == (other == chosen)
 
 
-def test_every_level_is_normalised_before_the_sum(key):
+def test_every_level_is_normalised_before_the_sum():
     module = MultiResolutionFusion(4)
-    taps = taps_of(key)
+    taps = taps_of()
     first, variables = start(module, taps)
     louder = [taps[0], 1000 * taps[1], taps[2]]
-    second = jax.jit(module.apply)(variables, louder)
+    second = quick_jit(module.apply)(variables, louder)
     np.testing.assert_allclose(first, second, atol=1e-2)
 
 
-def test_reduces_by_average_pooling(key):
-    x = jax.random.normal(key, (1, 6, 4, 3))
+def test_reduces_by_average_pooling():
+    x = normal(1, 6, 4, 3)
     pooled = x.reshape(1, 3, 2, 2, 2, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(resize_map(x, 3, 2), pooled, atol=1e-6)
 
@@ -91,7 +92,7 @@ def test_enlarges_bilinearly_between_cell_centres():
 
 
 def test_moments_around_a_cell_are_those_of_what_is_there():
-    x = jax.random.normal(jax.random.key(1), (2, 8, 12, 3))
+    x = normal(2, 8, 12, 3, seed=1)
     near = local_moments_of([x], (4, 4), share=0.25)
     np.testing.assert_allclose(near[:, 1, 2], moments_of([x[:, 2:4, 6:9]]), atol=1e-5)
     # Of a window wider than the map, what lies outside does not count.
@@ -102,7 +103,7 @@ def test_moments_around_a_cell_are_those_of_what_is_there():
 
 @pytest.mark.parametrize(("height", "width"), [(8, 12), (10, 8), (6, 7), (1, 2)])
 def test_moments_of_parts_are_those_of_the_whole_and_its_corners(height, width):
-    x = jax.random.normal(jax.random.key(2), (2, height, width, 3)) + 50
+    x = normal(2, height, width, 3, seed=2) + 50
     parts = moments_of_parts([x, 2 * x])
     # Each cell of the map as sixteen, of which a corner takes whole ones.
     fine = np.repeat(np.repeat(np.asarray(x, np.float64), 4, axis=1), 4, axis=2)
@@ -116,8 +117,8 @@ def test_moments_of_parts_are_those_of_the_whole_and_its_corners(height, width):
         np.testing.assert_allclose(part, np.concatenate(wanted, 1), rtol=1e-5)
 
 
-def test_a_finer_level_is_the_same_projected_before_or_after_it_is_reduced(key):
-    taps = taps_of(key, ((2, 8, 12, 5), (2, 4, 6, 5)))
+def test_a_finer_level_is_the_same_projected_before_or_after_it_is_reduced():
+    taps = taps_of(((2, 8, 12, 5), (2, 4, 6, 5)))
     module = MultiResolutionFusion(4, level=1)
     fused, variables = start(module, taps)
     unit = Conv(4, bias=True)
@@ -140,8 +141,8 @@ def test_moments_around_cells_of_any_grid_lie_between_those_of_the_map(grid):
 
 
 @pytest.mark.parametrize(("width", "expected"), [(0, 4), (6, 6)])
-def test_adapters_map_the_four_distilled_maps(width, expected, key):
-    maps = taps_of(key, ((1, 2, 2, 4),) * 4)
+def test_adapters_map_the_four_distilled_maps(width, expected):
+    maps = taps_of(((1, 2, 2, 4),) * 4)
     features = dict(zip(DISTILLED_MAPS, maps, strict=True))
     features |= {"pooled": jnp.zeros((1, 4)), "semantic": jnp.zeros((1, 4))}
     out, variables = start(FeatureAdapters(width), features)

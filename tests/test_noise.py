@@ -7,17 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 
 from ganiqa_jax.config import NoiseConfig
 from ganiqa_jax.image import noise
 
-# Op by op, every random draw would be compiled by itself. These arrays are tiny: the
-# time goes into optimizing the program.
-jit = functools.partial(
-    jax.jit,
-    static_argnums=2,
-    compiler_options={"xla_backend_optimization_level": 0},
-)
+jit = functools.partial(quick_jit, static_argnums=2)
 noise_pictures = jit(noise.noise_pictures)
 noise_features = jit(noise.noise_features)
 drop_tokens = jit(noise.drop_tokens)
@@ -119,7 +114,7 @@ def test_feature_noise_has_finite_gradients_on_constant_features(key):
     def total(h):
         return (noise.noise_features(key, h, FEATURES) ** 2).sum()
 
-    slope = jax.jit(jax.grad(total))(jnp.ones((1, 2, 2, 4)))
+    slope = quick_jit(jax.grad(total))(jnp.ones((1, 2, 2, 4)))
     np.testing.assert_allclose(slope, 2.0)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from random_arrays import normal
 
 from ganiqa_jax import optim
 from ganiqa_jax.config import OptimConfig
@@ -131,6 +132,6 @@ def test_ema_warms_up_then_keeps_its_decay():
 
 
 def test_ema_leaves_still_weights_untouched():
-    weights = {"w": jax.random.normal(jax.random.key(0), (50,))}
+    weights = {"w": normal(50)}
     average = optim.ema_update(weights, weights, 0.999, 5)
     np.testing.assert_array_equal(average["w"], weights["w"])

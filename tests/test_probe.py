@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 from fake_models import fake_model
 from PIL import Image
 from random_weights import random_weights
@@ -105,7 +106,7 @@ def started(variables, pictures, scored):
     )
 
 
-apply = jax.jit(Student(STUDENT).apply)
+apply = quick_jit(Student(STUDENT).apply)
 
 
 def outputs(variables, pictures: Mixture):
@@ -370,7 +371,7 @@ def test_pictures_are_seen_at_several_sizes_and_with_their_detail(pictures):
 
     (batch,) = batches(large, steps=1)
     seen = see(large)
-    network = jax.jit(Student(student).apply)
+    network = quick_jit(Student(student).apply)
     pixels = np.round(255 * batch.distorted).astype(np.uint8)
     shown = map(np.concatenate, zip(*(views(x, view) for x in pixels), strict=True))
     wanted = network(variables, *(np.float32(x) / 255 for x in shown))

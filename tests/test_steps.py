@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 from compiling import quick_jit
+from random_arrays import normal, uniform
 from random_weights import random_weights
 
 from ganiqa_jax import optim, steps
@@ -62,11 +63,10 @@ def tiny_student() -> Student:
 
 
 def make_batch(rows: int = 4, pairs: int = 2) -> Batch:
-    key = jax.random.key(7)
     brightness = jnp.linspace(0.1, 1.0, rows)[:, None, None, None]
     return Batch(
-        distorted=brightness * jax.random.uniform(key, (rows, SIDE, SIDE, 3)),
-        reference=jax.random.uniform(jax.random.key(8), (pairs, SIDE, SIDE, 3)),
+        distorted=brightness * uniform(rows, SIDE, SIDE, 3),
+        reference=uniform(pairs, SIDE, SIDE, 3, seed=8),
         mos=jnp.linspace(-1.0, 1.0, rows),
         mask=jnp.ones(rows, bool),
         labelled=jnp.arange(rows) != 0,
@@ -132,14 +132,11 @@ def moved(before, after) -> list[str]:
     ]
 
 
-def test_distillation_terms_are_zero_where_student_equals_teacher(key):
-    maps = {
-        name: jax.random.normal(jax.random.fold_in(key, n), (3, 4, 4, 8))
-        for n, name in enumerate(DISTILLED_MAPS)
-    }
+def test_distillation_terms_are_zero_where_student_equals_teacher():
+    maps = {name: normal(3, 4, 4, 8, seed=n) for n, name in enumerate(DISTILLED_MAPS)}
     output = NetworkOutput(
-        z=jax.random.normal(key, (3,)),
-        logits=jax.random.normal(key, (3, 10)),
+        z=normal(3),
+        logits=normal(3, 10),
         features=maps,
     )
     parts = distillation_terms(
@@ -306,40 +303,38 @@ ON_DEVICES = """
     import jax, numpy as np
     import test_steps
     from ganiqa_jax import mesh
-    state, aim, _ = test_steps.distilling("sgd")
-    devices = mesh.data_mesh()
-    assert devices.size == {count}, devices
-    batch = test_steps.make_batch(rows=8, pairs=4)
-    batch = mesh.shard_batch(jax.tree.map(np.asarray, batch), devices)
-    state = mesh.replicate(state, devices)
-    aim = mesh.replicate(aim, devices)
     step = test_steps.jitted_distill_step("sgd")
-    state, metrics = step(state, aim, batch)
-    numbers = dict(
-        gradient=state.opt_state.inner_state,
-        params=state.params,
-        batch_stats=state.batch_stats,
-        metrics=metrics,
-    )
-    found = jax.tree_util.tree_leaves_with_path(numbers)
-    np.savez({out!r}, **{{jax.tree_util.keystr(k): np.asarray(v) for k, v in found}})
+    for count in (1, 4):
+        devices = mesh.data_mesh(jax.devices()[:count])
+        batch = test_steps.make_batch(rows=8, pairs=4)
+        batch = mesh.shard_batch(jax.tree.map(np.asarray, batch), devices)
+        state, aim, _ = test_steps.distilling("sgd")
+        state, aim = mesh.replicate(state, devices), mesh.replicate(aim, devices)
+        state, metrics = step(state, aim, batch)
+        assert len(state.step.devices()) == count
+        numbers = dict(
+            gradient=state.opt_state.inner_state,
+            params=state.params,
+            batch_stats=state.batch_stats,
+            metrics=metrics,
+        )
+        found = jax.tree_util.tree_leaves_with_path(numbers)
+        arrays = {{jax.tree_util.keystr(k): np.asarray(v) for k, v in found}}
+        np.savez(f"{folder}/{{count}}.npz", **arrays)
 """
 
 
 def test_four_devices_give_the_numbers_of_one(tmp_path):
     # By plain gradient descent: Adam makes a full step of the rounding error that is
     # the gradient of a key's bias, which softmax cancels.
-    saved = []
-    for count in (1, 4):
-        out = str(tmp_path / f"{count}.npz")
-        code = textwrap.dedent(ON_DEVICES).format(
-            tests=str(Path(__file__).parent), count=count, out=out
-        )
-        flags = f"--xla_force_host_platform_device_count={count}"
-        environment = {**os.environ, "XLA_FLAGS": flags}
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-        saved.append(dict(np.load(out)))
-    one, four = saved
+    tests = str(Path(__file__).parent)
+    code = textwrap.dedent(ON_DEVICES).format(tests=tests, folder=tmp_path)
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    }
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    one, four = (dict(np.load(tmp_path / f"{count}.npz")) for count in (1, 4))
     assert one.keys() == four.keys()
     for name in one:
         if name.startswith("['gradient']"):

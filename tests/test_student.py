@@ -29,6 +29,7 @@ TINY = StudentConfig(
     attention_kernels=(3, 3),
     embedding_grid=4,
     bins=3,
+    jnd=JndConfig(strength=0.0),  # takes long to compile
 )
 
 
@@ -58,7 +59,8 @@ def sampled_pixels(next_fun, args, kwargs, context):
         return next_fun(*args, **kwargs)
     strides = ((4, 96), (8, 192), *[(16, 384)] * 3, (32, 768))
     grey = args[0][..., :1]
-    return [jnp.repeat(grey[:, ::s, ::s], channels, -1) for s, channels in strides]
+    maps = [jnp.repeat(grey[:, ::s, ::s], channels, -1) for s, channels in strides]
+    return maps[: kwargs.get("first") or None]
 
 
 @functools.cache
@@ -77,7 +79,7 @@ def runner(config, train, noise):
                 mutable=["batch_stats"] if train else [],
             )[0]
 
-    return jax.jit(run)
+    return quick_jit(run)
 
 
 def test_parts_have_the_sizes_of_the_design():
@@ -114,7 +116,7 @@ def test_quality_map_has_the_score_as_its_mean_and_sees_its_own_place():
     variables = random_variables(TINY)
     changed = PICTURES.at[:, :, 48:].set(0.5)
 
-    @jax.jit
+    @quick_jit
     def run(pictures):
         with nn.intercept_methods(sampled_pixels):
             return Student(TINY).apply(variables, pictures, local=True)
@@ -125,7 +127,7 @@ def test_quality_map_has_the_score_as_its_mean_and_sees_its_own_place():
     np.testing.assert_allclose(quality.mean(axis=(1, 2)), before.z, atol=1e-5)
     plain = runner(TINY, train=False, noise=None)(jax.random.key(0))
     np.testing.assert_allclose(before.z, plain.z, atol=1e-5)
-    moved = jnp.abs(after.features["quality"] - quality)
+    moved = np.abs(after.features["quality"] - quality)
     assert moved[:, :, 3].mean() > 2 * moved[:, :, 0].mean()
 
 
@@ -133,9 +135,10 @@ def test_score_of_parts_is_the_mean_over_what_the_head_says_of_each():
     config = dataclasses.replace(TINY, parts=True)
     variables = random_variables(config)
 
-    @jax.jit
+    @quick_jit
     def run(variables):
-        return Student(config).apply(variables, PICTURES, parts=True)
+        with nn.intercept_methods(sampled_pixels):
+            return Student(config).apply(variables, PICTURES, parts=True)
 
     output = run(variables)
     parts = output.features["parts"]
@@ -153,19 +156,21 @@ def test_score_of_parts_is_the_mean_over_what_the_head_says_of_each():
     assert np.ptp(zs, axis=0).min() > 1e-4
     np.testing.assert_allclose(output.z, zs.mean(0), atol=1e-5)
     np.testing.assert_allclose(output.logits, logits.mean(0), atol=1e-5)
-    whole = jax.jit(Student(TINY).apply)(variables, PICTURES)
+    whole = runner(TINY, train=False, noise=None)(jax.random.key(0))
     np.testing.assert_allclose(zs[0], whole.z, atol=1e-5)
 
 
 def test_detail_is_seen_beside_the_whole():
-    no_jnd = JndConfig(strength=0.0)
-    config = dataclasses.replace(
-        TINY, trunk="mobilenet_v1", parts=True, detail=True, jnd=no_jnd
-    )
+    config = dataclasses.replace(TINY, parts=True, detail=True)
     variables = random_variables(config)
-    apply = functools.partial(Student(config).apply, variables, parts=True, local=True)
+
+    @quick_jit
+    def run(*seen):
+        with nn.intercept_methods(sampled_pixels):
+            return Student(config).apply(variables, *seen, parts=True, local=True)
+
     alone, itself, other = (
-        jax.jit(apply)(*seen)
+        run(*seen)
         for seen in ((PICTURES,), (PICTURES, PICTURES), (PICTURES, PICTURES[::-1]))
     )
     np.testing.assert_allclose(itself.z, alone.z, atol=1e-6)
@@ -235,9 +240,13 @@ def test_frozen_blocks_are_the_only_frozen_parameters():
     assert "conv1" in variables["frozen"]["trunk"]
 
 
-def test_every_part_learns():
-    config = dataclasses.replace(TINY, frozen_blocks=11)
+@pytest.mark.parametrize(
+    ("trunk", "frozen"), [("mobilenet_v1", 11), ("efficientnet_lite0", 15)]
+)
+def test_every_part_learns(trunk, frozen):
+    config = dataclasses.replace(TINY, trunk=trunk, frozen_blocks=frozen)
     variables = random_variables(config)
+    assert "trunk" in variables["params"]
 
     @quick_jit
     def gradient(params):
@@ -254,8 +263,8 @@ def test_every_part_learns():
 
     for name, part in gradient(variables["params"]).items():
         leaves = jax.tree.leaves(part)
-        assert all(jnp.isfinite(g).all() for g in leaves), name
-        assert max(jnp.abs(g).max() for g in leaves) > 0, name
+        assert all(np.isfinite(g).all() for g in leaves), name
+        assert max(np.abs(g).max() for g in leaves) > 0, name
 
 
 @pytest.mark.parametrize(("frozen", "side"), [(15, 64), (16, 75)])
@@ -263,33 +272,13 @@ def test_efficientnet_lite_is_fused_on_the_grid_of_its_level(frozen, side):
     config = dataclasses.replace(
         TINY, trunk="efficientnet_lite0", frozen_blocks=frozen, neck_level=2
     )
-    variables = random_variables(config)
+    output, variables = shapes_of(config, side)
     assert ("trunk" in variables["params"]) == (frozen < 16)
-    pictures = jax.random.uniform(jax.random.key(1), (2, side, side, 3))
-
-    @quick_jit
-    def gradient(params):
-        def total(params):
-            output, _ = Student(config).apply(
-                {**variables, "params": params},
-                pictures,
-                train=True,
-                mutable=["batch_stats"],
-            )
-            return output.z.sum() + output.logits[:, 0].sum(), output
-
-        return jax.grad(total, has_aux=True)(params)
-
-    gradients, output = gradient(variables["params"])
     grid = -(-side // 32)
-    assert output.z.shape == (2,) and output.logits.shape == (2, 3)
-    assert output.features["difference"].shape == (2, grid, grid, 8)
+    assert output.z.shape == (1,) and output.logits.shape == (1, 3)
+    assert output.features["difference"].shape == (1, grid, grid, 8)
     channels = 144 + 240 + 480 + 672 + 1152
-    assert output.features["moments"].shape == (2, 2 * channels)
-    for name, part in gradients.items():
-        leaves = jax.tree.leaves(part)
-        assert all(jnp.isfinite(g).all() for g in leaves), name
-        assert max(jnp.abs(g).max() for g in leaves) > 0, name
+    assert output.features["moments"].shape == (1, 2 * channels)
 
 
 @pytest.mark.parametrize(("level", "grid"), [(0, 8), (1, 4), (2, 2)])
@@ -334,7 +323,7 @@ def test_inference_ignores_noise_and_keys():
 def test_each_noise_reaches_the_score_in_training(noise, keeps_the_distilled_map):
     run = runner(TINY, True, dataclasses.replace(NoiseConfig.off(), **noise))
     first, second = (run(jax.random.key(i)) for i in (0, 1))
-    assert jnp.abs(first.z - second.z).max() > 1e-5
+    assert np.abs(first.z - second.z).max() > 1e-5
     maps = [output.features["difference"] for output in (first, second)]
     assert bool((maps[0] == maps[1]).all()) == keeps_the_distilled_map
 
@@ -349,13 +338,13 @@ def test_dropout_acts_in_training():
     config = dataclasses.replace(TINY, dropout=0.5)
     run = runner(config, True, None)
     first, second = (run(jax.random.key(i)) for i in (0, 1))
-    assert jnp.abs(first.z - second.z).max() > 1e-5
+    assert np.abs(first.z - second.z).max() > 1e-5
 
 
 def test_the_two_branches_have_their_own_weights():
     output = runner(TINY, False, None)(jax.random.key(0))
     features = output.features
-    assert jnp.abs(features["difference"] - features["reference"]).max() > 1e-2
+    assert np.abs(features["difference"] - features["reference"]).max() > 1e-2
 
 
 def test_options_leave_their_part_out():

@@ -28,6 +28,7 @@ TINY = TeacherConfig(
     attention_grid=8,
     embedding_grid=8,
     bins=3,
+    jnd=JndConfig(strength=0.0),  # takes long to compile
 )
 
 
@@ -51,7 +52,7 @@ ONE, TWO = jnp.asarray(PICTURES, jnp.float32)
 
 @functools.cache
 def scorer(config):
-    return jax.jit(functools.partial(Teacher(config).apply, train=False))
+    return quick_jit(functools.partial(Teacher(config).apply, train=False))
 
 
 def test_predecessor_has_its_published_size():
@@ -97,7 +98,7 @@ def test_identical_pictures_have_no_difference(attention):
     picture = ONE
     output = scorer(config)(random_variables(config), picture, picture)
     np.testing.assert_array_equal(output.features["difference"], 0)
-    assert jnp.abs(output.features["reference"]).max() > 1e-2
+    assert np.abs(output.features["reference"]).max() > 1e-2
 
 
 def test_the_convolved_difference_of_identical_pictures_is_constant_over_pictures():
@@ -113,8 +114,8 @@ def test_swapping_the_pictures_changes_the_score_and_the_sign():
     forth, back = (scorer(config)(variables, *p) for p in ((ONE, TWO), (TWO, ONE)))
     difference = forth.features["difference"]
     np.testing.assert_allclose(difference, -back.features["difference"], atol=1e-5)
-    assert jnp.abs(difference).max() > 1e-2
-    assert jnp.abs(forth.z - back.z).min() > 1e-4
+    assert np.abs(difference).max() > 1e-2
+    assert np.abs(forth.z - back.z).min() > 1e-4
 
 
 def sampled_pixels(next_fun, args, kwargs, context):
@@ -127,7 +128,7 @@ def sampled_pixels(next_fun, args, kwargs, context):
 
 
 def test_every_trainable_part_learns():
-    config = dataclasses.replace(TINY, jnd=JndConfig(strength=0.0), dropout=0.0)
+    config = dataclasses.replace(TINY, dropout=0.0)
     variables = random_variables(config)
 
     def total(params):
@@ -141,8 +142,8 @@ def test_every_trainable_part_learns():
         parts = quick_jit(jax.grad(total))(variables["params"])
     for name in ("fusion", "attention", "dsc", "transformer", "semantic", "head"):
         gradients = jax.tree.leaves(parts[name])
-        assert all(jnp.isfinite(g).all() for g in gradients), name
-        assert max(jnp.abs(g).max() for g in gradients) > 0, name
+        assert all(np.isfinite(g).all() for g in gradients), name
+        assert max(np.abs(g).max() for g in gradients) > 0, name
 
 
 def test_options_leave_their_part_out():
@@ -164,7 +165,7 @@ def test_bfloat16_leaves_scores_and_parameters_in_float32():
 def test_the_score_layer_starts_small(key):
     head = QualityHead(width=64, bins=3)
     pooled = jnp.ones((1, 128))
-    params = jax.jit(lambda k: head.init(k, pooled, train=False)["params"])(key)
+    params = quick_jit(lambda k: head.init(k, pooled, train=False)["params"])(key)
     assert 0.007 < params["score"]["kernel"].std() < 0.013
     np.testing.assert_array_equal(params["score"]["bias"], 0)
 
