@@ -15,7 +15,7 @@ from ganiqa_jax.released import find_model
 
 @pytest.fixture(scope="module")
 def score():
-    scorer = gq.create_scorer("teacher-s")
+    scorer = gq.create_scorer("teacher-s", pictures=1)
     reference = photographs.coffee()
 
     def run(picture):
