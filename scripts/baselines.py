@@ -1,4 +1,4 @@
-"""Baselines: PSNR, what people said of the same damage, frozen MobileNetV1 and SVR.
+"""Baselines: PSNR, what people said of the same damage, frozen trunks.
 
     python scripts/baselines.py psnr --model runs/teacher \\
         --data sr4kiqa --root data/sr4kiqa
@@ -6,6 +6,8 @@
     python scripts/baselines.py svr --model runs/student \\
         --data agiqa3k --root data/agiqa3k \\
         --weights data/weights/mobilenet_v1_075_imagenet.npz
+    python scripts/baselines.py channels --data sr4kiqa --root data/sr4kiqa \\
+        --weights data/weights/efficientnet_lite0_imagenet.safetensors
 
 Each prints a table row and writes predictions.csv to --out, so that
 `ganiqa eval --against` gives the paired difference. With --model a baseline is tested
@@ -145,6 +147,106 @@ def _fit_predict(
     return regressor.predict(np.stack([row_of[record.name] for record in tested]))
 
 
+def channels(
+    data: str,
+    root: Path,
+    weights: Path,
+    protocols: tuple[str, ...] = (),
+    short_side: int = 512,
+    out: Path | None = None,
+) -> None:
+    """How alike a frozen EfficientNet-Lite0 finds both pictures of a pair.
+
+    For each channel of five maps: how far the unit vectors of cells lie apart (Zhang et
+    al. 2018, arXiv:1801.03924), and what its means and its covariance lack of being
+    equal (Ding et al. 2020, arXiv:2004.07728), as logarithms. The score is the mean of
+    the last two, of each map first: nothing is learned. With protocols a ridge
+    regression on all three is fitted to the train part of each split instead.
+
+    Args:
+        data: name of a data set with references.
+        root: its folder.
+        weights: ImageNet weights.
+        protocols: names of splits; without a number all splits of one.
+        short_side: pictures are resized to this.
+        out: folder for predictions.csv; with protocols, of a folder for each split.
+    """
+    records = catalog.read(data, root)
+    unlike, maps = _unlike(weights, records, short_side)
+    if not protocols:
+        of_maps = [unlike[:, 1:, maps == number].mean(axis=2) for number in set(maps)]
+        scores = -np.mean(of_maps, axis=0).sum(axis=1)
+        report("channels of Lite0, nothing learned", records, scores, "all", out)
+        return
+    row_of = {r.name: row.ravel() for r, row in zip(records, unlike, strict=True)}
+    for one in map(parse, protocols):
+        for each in members(one):
+            parts = split_records(records, each)
+            predicted = _ridge(row_of, parts.train, parts.test)
+            folder = out / each.name.replace("/", "-") if out else None
+            report(
+                "channels of Lite0 + ridge", parts.test, predicted, each.name, folder
+            )
+
+
+def _ridge(
+    row_of: dict[str, np.ndarray], train: Sequence[Record], tested: Sequence[Record]
+) -> np.ndarray:
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regressor = make_pipeline(StandardScaler(), Ridge(1000.0))
+    x_train = np.stack([row_of[record.name] for record in train])
+    regressor.fit(x_train, [record.mos for record in train])
+    return regressor.predict(np.stack([row_of[record.name] for record in tested]))
+
+
+def _unlike(
+    weights: Path, records: Sequence[Record], short_side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each record [3, channels]: distance, means, covariance; each channel's map."""
+    import jax
+    import jax.numpy as jnp
+
+    from ganiqa_jax.convert.backbones import load_backbone, place
+    from ganiqa_jax.models.backbones.efficientnet_lite import EfficientNetLite
+
+    network = EfficientNetLite(frozen=True, taps="dense")
+    picture = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), picture)
+    variables = place(load_backbone(weights, "efficientnet_lite0"), shapes)
+
+    def lacking(product, squares):
+        return 1 - (2 * product + 1e-6) / (squares + 1e-6)
+
+    def of_map(pair):
+        size = jnp.linalg.norm(pair, axis=-1, keepdims=True)
+        one, other = pair / (size + 1e-6)
+        distance = jnp.sqrt(jnp.mean(jnp.square(one - other), axis=(0, 1)))
+        mean, var = pair.mean(axis=(1, 2)), pair.var(axis=(1, 2))
+        around = pair - mean[:, None, None]
+        means = lacking(mean.prod(axis=0), jnp.square(mean).sum(axis=0))
+        both = lacking(jnp.mean(around.prod(axis=0), axis=(0, 1)), var.sum(axis=0))
+        return jnp.stack([distance, means, both])
+
+    @jax.jit
+    def unlike(pair):
+        maps = network.apply(variables, pair.astype(jnp.float32) / 255)
+        found = [of_map(each) for each in maps]
+        return jnp.log(jnp.concatenate(found, axis=1) + 1e-4)
+
+    rows = []
+    for record in track(records, len(records), "features", True):
+        if record.reference is None:
+            raise SystemExit(f"{record.name} has no reference.")
+        paths = record.reference, record.distorted
+        pair = [resize_short_side(decode_picture(p).pixels, short_side) for p in paths]
+        rows.append(np.asarray(unlike(np.stack(pair))))
+    counts = [each.shape[-1] for each in jax.eval_shape(network.apply, shapes, picture)]
+    return np.stack(rows), np.repeat(np.arange(len(counts)), counts)
+
+
 def report(
     name: str,
     records: Sequence[Record],
@@ -216,4 +318,5 @@ if __name__ == "__main__":
     app.command(psnr)
     app.command(peers)
     app.command(svr)
+    app.command(channels)
     app.cli()
