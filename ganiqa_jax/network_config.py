@@ -12,6 +12,7 @@ Backbone = Literal[
     "inception_v3_timm",
     "mobilenet_v1",
     "mobilenet_v1_100",
+    "efficientnet_lite0",
 ]
 Trunk = Literal[
     "mobilenet_v1",

@@ -82,7 +82,9 @@ def test_parts_have_the_sizes_of_the_design():
     }
 
 
-@pytest.mark.parametrize("backbone", ["inception_v3", "mobilenet_v1"])
+@pytest.mark.parametrize(
+    "backbone", ["inception_v3", "mobilenet_v1", "efficientnet_lite0"]
+)
 def test_the_backbone_is_frozen_and_nothing_else_is(backbone):
     config = dataclasses.replace(TINY, backbone=backbone, attention_grid=21)
     _, variables = shapes_of(config, side=96)

@@ -5,6 +5,8 @@ Knowledge Distillation, 2024, DOI 10.19370/10-1886/ts.2024.01.006, on the frame 
 IQA-Conformer (Conde et al. 2022, arXiv:2204.12819).
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,6 +14,7 @@ from jaxtyping import Array, Float
 from ganiqa_jax.config import TeacherConfig
 from ganiqa_jax.image.jnd import mjnd
 from ganiqa_jax.models.attention import map_attention
+from ganiqa_jax.models.backbones.efficientnet_lite import EfficientNetLite
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
@@ -163,7 +166,7 @@ def _with_difference(pair: Float[Array, "R n m C"]) -> Float[Array, "R n m C"]:
 
 def _backbone(
     config: TeacherConfig,
-) -> InceptionResNetV2 | InceptionV3 | MobileNetV1:
+) -> InceptionResNetV2 | InceptionV3 | MobileNetV1 | EfficientNetLite:
     dtype = jnp.dtype(config.dtype)
     if config.backbone == "inception_resnet_v2":
         return InceptionResNetV2(taps=config.taps, dtype=dtype, name="backbone")
@@ -172,5 +175,10 @@ def _backbone(
         return InceptionV3(
             taps=config.taps, dtype=dtype, pool_counts_padding=timm, name="backbone"
         )
-    build = MobileNetV1 if config.backbone == "mobilenet_v1" else MobileNetV1.timm
+    light: dict[str, Callable[..., MobileNetV1 | EfficientNetLite]] = {
+        "mobilenet_v1": MobileNetV1,
+        "mobilenet_v1_100": MobileNetV1.timm,
+        "efficientnet_lite0": EfficientNetLite,
+    }
+    build = light[config.backbone]
     return build(frozen=True, taps=config.taps, dtype=dtype, name="backbone")

@@ -49,6 +49,7 @@ TEACHERS: dict[str, dict[str, Any]] = {
         "jnd": JndConfig(strength=0.5),
         "fusion": "concat",
     },
+    "EfficientNet-Lite0": {"backbone": "efficientnet_lite0"},
     "MobileNetV1, no attention, no DSC, two layers": {
         "backbone": "mobilenet_v1",
         "attention": "none",

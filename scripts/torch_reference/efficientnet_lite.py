@@ -32,7 +32,7 @@ BLOCKS = (
 )
 """Output channels, kernel and stride of every block."""
 
-TAPS = {"multi": (5, 11, 15), "dense": (3, 5, 8, 11, 15)}
+TAPS = {"single": (5,), "multi": (5, 11, 15), "dense": (3, 5, 8, 11, 15)}
 """Blocks whose expanded input is given out."""
 CHANNELS = {
     taps: tuple(6 * BLOCKS[number - 1][0] for number in numbers)
@@ -51,7 +51,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(
         self,
-        taps: Literal["multi", "dense"] = "multi",
+        taps: Literal["single", "multi", "dense"] = "multi",
         frozen_blocks: int = 0,
         fixed_statistics: bool = True,
     ) -> None:

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ganiqa_jax.network_config import TeacherConfig
-from torch_reference import inception_resnet_v2, inception_v3, mobilenet_v1
+from torch_reference import (
+    efficientnet_lite,
+    inception_resnet_v2,
+    inception_v3,
+    mobilenet_v1,
+)
 from torch_reference.attention import map_attention
 from torch_reference.conformer import DepthwiseSeparableConv, Transformer
 from torch_reference.jnd import mjnd
@@ -80,6 +85,10 @@ def _backbone(config: TeacherConfig) -> tuple[nn.Module, list[int]]:
     if config.backbone == "mobilenet_v1":
         network = mobilenet_v1.MobileNetV1(taps, frozen=True)
         return network, list(mobilenet_v1.CHANNELS[taps])
+    if config.backbone == "efficientnet_lite0":
+        every = len(efficientnet_lite.BLOCKS)
+        network = efficientnet_lite.EfficientNetLite(taps, frozen_blocks=every)
+        return network, list(efficientnet_lite.CHANNELS[taps])
     levels = 3 if taps == "multi" else 1
     if config.backbone == "inception_v3":
         return inception_v3.InceptionV3(taps), list(inception_v3.CHANNELS[:levels])
