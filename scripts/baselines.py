@@ -111,6 +111,8 @@ def svr(
         short_side: pictures are resized to this.
         out: folder for predictions.csv; with protocols, of a folder for each split.
     """
+    from sklearn.svm import SVR
+
     if (model is None) == (not protocols):
         raise SystemExit("Give either --model or --protocols.")
     if model is not None:
@@ -127,24 +129,26 @@ def svr(
     wanted = {r.name: r for split in splits for r in (*split[2], *split[3])}
     features = _embed(_embedder(weights), list(wanted.values()), short_side)
     row_of = dict(zip(wanted, features, strict=True))
+    regressor = SVR(C=0.8, gamma=0.25 / features.shape[1], epsilon=0.02)
     for folder, name, train, tested in splits:
-        predicted = _fit_predict(row_of, train, tested)
+        predicted = _fit_predict(regressor, row_of, train, tested)
         report("frozen MobileNetV1 + SVR", tested, predicted, name, folder)
 
 
 def _fit_predict(
-    row_of: dict[str, np.ndarray], train: Sequence[Record], tested: Sequence[Record]
+    regressor: Any,
+    row_of: dict[str, np.ndarray],
+    train: Sequence[Record],
+    tested: Sequence[Record],
 ) -> np.ndarray:
+    """Fits to standardised features of the one, and predicts the other."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVR
 
+    fitted = make_pipeline(StandardScaler(), regressor)
     x_train = np.stack([row_of[record.name] for record in train])
-    regressor = make_pipeline(
-        StandardScaler(), SVR(C=0.8, gamma=0.25 / x_train.shape[1], epsilon=0.02)
-    )
-    regressor.fit(x_train, [record.mos for record in train])
-    return regressor.predict(np.stack([row_of[record.name] for record in tested]))
+    fitted.fit(x_train, [record.mos for record in train])
+    return fitted.predict(np.stack([row_of[record.name] for record in tested]))
 
 
 def channels(
@@ -178,28 +182,16 @@ def channels(
         scores = -np.mean(of_maps, axis=0).sum(axis=1)
         report("channels of Lite0, nothing learned", records, scores, "all", out)
         return
+    from sklearn.linear_model import Ridge
+
     row_of = {r.name: row.ravel() for r, row in zip(records, unlike, strict=True)}
+    name = "channels of Lite0 + ridge"
     for one in map(parse, protocols):
         for each in members(one):
             parts = split_records(records, each)
-            predicted = _ridge(row_of, parts.train, parts.test)
+            predicted = _fit_predict(Ridge(1000.0), row_of, parts.train, parts.test)
             folder = out / each.name.replace("/", "-") if out else None
-            report(
-                "channels of Lite0 + ridge", parts.test, predicted, each.name, folder
-            )
-
-
-def _ridge(
-    row_of: dict[str, np.ndarray], train: Sequence[Record], tested: Sequence[Record]
-) -> np.ndarray:
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    regressor = make_pipeline(StandardScaler(), Ridge(1000.0))
-    x_train = np.stack([row_of[record.name] for record in train])
-    regressor.fit(x_train, [record.mos for record in train])
-    return regressor.predict(np.stack([row_of[record.name] for record in tested]))
+            report(name, parts.test, predicted, each.name, folder)
 
 
 def _unlike(
