@@ -18,7 +18,7 @@ and becomes a row of the table of `scripts/ablate.py`.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import tyro
 from ganiqa_jax import metrics
 from ganiqa_jax.data import catalog
 from ganiqa_jax.data.protocols import members, parse, split_records
-from ganiqa_jax.data.records import Record
+from ganiqa_jax.data.records import Record, Split
 from ganiqa_jax.evaluate import Part, part_records
 from ganiqa_jax.progress import track
 from ganiqa_jax.scoring.cropping import resize_short_side
@@ -119,13 +119,10 @@ def svr(
         train, (name, _) = part_records(model, data, root, "train")
         splits = [(out, name, train, part_records(model, data, root, part)[0])]
     else:
-        records = catalog.read(data, root)
-        splits = []
-        for one in map(parse, protocols):
-            for each in members(one):
-                parts = split_records(records, each)
-                folder = out / each.name.replace("/", "-") if out else None
-                splits.append((folder, each.name, parts.train, getattr(parts, part)))
+        splits = [
+            (folder, name, parts.train, getattr(parts, part))
+            for folder, name, parts in _splits(catalog.read(data, root), protocols, out)
+        ]
     wanted = {r.name: r for split in splits for r in (*split[2], *split[3])}
     features = _embed(_embedder(weights), list(wanted.values()), short_side)
     row_of = dict(zip(wanted, features, strict=True))
@@ -133,6 +130,16 @@ def svr(
     for folder, name, train, tested in splits:
         predicted = _fit_predict(regressor, row_of, train, tested)
         report("frozen MobileNetV1 + SVR", tested, predicted, name, folder)
+
+
+def _splits(
+    records: list[Record], protocols: Sequence[str], out: Path | None
+) -> Iterator[tuple[Path | None, str, Split]]:
+    """Every split of these protocols, and its folder below `out`."""
+    for one in map(parse, protocols):
+        for each in members(one):
+            folder = out / each.name.replace("/", "-") if out else None
+            yield folder, each.name, split_records(records, each)
 
 
 def _fit_predict(
@@ -186,12 +193,9 @@ def channels(
 
     row_of = {r.name: row.ravel() for r, row in zip(records, unlike, strict=True)}
     name = "channels of Lite0 + ridge"
-    for one in map(parse, protocols):
-        for each in members(one):
-            parts = split_records(records, each)
-            predicted = _fit_predict(Ridge(1000.0), row_of, parts.train, parts.test)
-            folder = out / each.name.replace("/", "-") if out else None
-            report(name, parts.test, predicted, each.name, folder)
+    for folder, split, parts in _splits(records, protocols, out):
+        predicted = _fit_predict(Ridge(1000.0), row_of, parts.train, parts.test)
+        report(name, parts.test, predicted, split, folder)
 
 
 def _unlike(

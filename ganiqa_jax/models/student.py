@@ -6,7 +6,7 @@ published. Ours: the two branches that stand for the reference it does not see, 
 the learned reference space of CKDN (Zheng et al., ICCV 2021).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from ganiqa_jax.image.noise import drop_tokens, noise_features, noise_pictures
 from ganiqa_jax.models.attention import map_attention
 from ganiqa_jax.models.backbones.efficientnet_lite import EfficientNetLite
 from ganiqa_jax.models.backbones.efficientvit import EfficientViT
+from ganiqa_jax.models.backbones.light import LIGHT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
 from ganiqa_jax.models.features import MultiResolutionFusion
@@ -213,13 +214,8 @@ def coarsest(taps: Sequence[Array]) -> list[Array]:
 
 def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientNetLite | EfficientViT:
     dtype = jnp.dtype(config.dtype)
-    convolutional: dict[str, Callable[..., MobileNetV1 | EfficientNetLite]] = {
-        "mobilenet_v1": MobileNetV1,
-        "mobilenet_v1_100": MobileNetV1.timm,
-        "efficientnet_lite0": EfficientNetLite,
-    }
-    if config.trunk in convolutional:
-        return convolutional[config.trunk](
+    if config.trunk in LIGHT:
+        return LIGHT[config.trunk](
             frozen_blocks=config.frozen_blocks,
             # A regressor does better on the moments of six maps than of three.
             taps="dense" if config.semantic else "multi",

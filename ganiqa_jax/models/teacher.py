@@ -5,8 +5,6 @@ Knowledge Distillation, 2024, DOI 10.19370/10-1886/ts.2024.01.006, on the frame 
 IQA-Conformer (Conde et al. 2022, arXiv:2204.12819).
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -17,6 +15,7 @@ from ganiqa_jax.models.attention import map_attention
 from ganiqa_jax.models.backbones.efficientnet_lite import EfficientNetLite
 from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
+from ganiqa_jax.models.backbones.light import LIGHT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
 from ganiqa_jax.models.features import MultiResolutionFusion
@@ -175,10 +174,5 @@ def _backbone(
         return InceptionV3(
             taps=config.taps, dtype=dtype, pool_counts_padding=timm, name="backbone"
         )
-    light: dict[str, Callable[..., MobileNetV1 | EfficientNetLite]] = {
-        "mobilenet_v1": MobileNetV1,
-        "mobilenet_v1_100": MobileNetV1.timm,
-        "efficientnet_lite0": EfficientNetLite,
-    }
-    build = light[config.backbone]
+    build = LIGHT[config.backbone]
     return build(frozen=True, taps=config.taps, dtype=dtype, name="backbone")
