@@ -27,6 +27,7 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "DistillWeights",
+    "FitConfig",
     "JndConfig",
     "LoopConfig",
     "NoiseConfig",
@@ -215,12 +216,40 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
+class FitConfig:
+    """How a network on pretrained features starts: see `ganiqa_jax.probe`.
+
+    Attributes:
+      steps: steps of the fit of branch and head on the features as loaded; 0 leaves
+        them as initialised.
+      peak_lr: first learning rate, of a cosine to 0.
+      weight_decay: on matrices; strong, since there are more channels than contents.
+      pairs: damaged windows of each source that makes pairs. A student's fit sees those
+        of the scored pictures too, for the term `drop`; 0 leaves them out.
+    """
+
+    steps: int = 1500
+    peak_lr: float = 1e-3
+    weight_decay: float = 1.0
+    pairs: int = 0
+
+    def __post_init__(self) -> None:
+        _no_negative(self, "probe")
+
+
+@dataclass(frozen=True)
 class TeacherTrainConfig:
-    """Stage 1: the teacher learns from pairs with scores."""
+    """Stage 1: the teacher learns from pairs with scores.
+
+    Attributes:
+      probe: the start of a teacher that compares channels; without a pretrained
+        backbone it is not used.
+    """
 
     data: DataConfig
     steps: int
     teacher: TeacherConfig = TeacherConfig()
+    probe: FitConfig = FitConfig()
     optim: OptimConfig = OptimConfig()
     weights: TeacherWeights = TeacherWeights()
     preprocessing: Preprocessing = Preprocessing(mirror=True)
@@ -229,21 +258,32 @@ class TeacherTrainConfig:
 
     def __post_init__(self) -> None:
         require(self.steps > 0, "steps must be positive")
-        roles = {source.role for source in self.data.sources}
+        compared = self.teacher.channels
+        roles = {
+            source.role
+            for source in self.data.sources
+            if not (compared and source.distort and not source.labelled)
+        }
         require(
-            roles == {"labelled_pairs"},
-            "a teacher is trained on labelled_pairs only; "
-            f"this configuration has {sorted(roles)}",
+            roles <= {"labelled_pairs"},
+            "a teacher is trained on labelled_pairs or, with teacher.channels, on "
+            f"unlabelled_pairs with `distort`; this configuration has {sorted(roles)}",
+        )
+        fitted = compared and self.teacher.backbone_weights is not None
+        require(
+            not fitted
+            or self.probe.pairs > 0
+            or any(source.distort is None for source in self.data.sources),
+            "probe.pairs must be positive where all sources make their pairs: the head "
+            "is fitted to them first",
         )
 
 
 @dataclass(frozen=True)
-class ProbeConfig:
-    """How a student on a pretrained trunk starts: see `ganiqa_jax.probe`.
+class ProbeConfig(FitConfig):
+    """The fit of a student, which sees crops of the scored pictures.
 
     Attributes:
-      steps: steps of the fit of branch and head on the trunk as loaded; 0 leaves them
-        as initialised.
       crops: random crops of each picture that the trunk sees for it.
       crop: side of those crops and of damaged windows, pixels; 0 takes `data.crop`.
       sides: in place of `crop`: crops and windows of each of these sides, from pictures
@@ -252,23 +292,15 @@ class ProbeConfig:
       parts: of each crop the fit sees the whole and, out of the same pass, the four
         corners of three quarters of its sides. A head learns as much of one crop so
         as of five, where crops are as large as pictures.
-      peak_lr: first learning rate, of a cosine to 0.
-      weight_decay: on matrices; strong, since there are more channels than contents.
-      pairs: windows of each source that makes pairs, and of the scored pictures, that
-        are damaged, so that the fit too has the term `drop`; 0 leaves it out.
     """
 
-    steps: int = 1500
     crops: int = 5
     crop: int = 0
     sides: tuple[int, ...] = ()
     parts: bool = False
-    peak_lr: float = 1e-3
-    weight_decay: float = 1.0
-    pairs: int = 0
 
     def __post_init__(self) -> None:
-        _no_negative(self, "probe")
+        super().__post_init__()
         require(self.crops > 0, "probe.crops must be positive")
 
 
@@ -302,6 +334,15 @@ class DistillConfig:
     def __post_init__(self) -> None:
         require(self.steps > 0, "steps must be positive")
         require(0 <= self.pseudo_drop < 1, "pseudo_drop must lie in [0, 1)")
+        require(
+            all(
+                source.labelled or source.distort is None
+                for source in self.data.sources
+                if source.dataset == self.data.scale
+            ),
+            f"data.scale {self.data.scale!r} has no scores: its pairs are made while "
+            "training and scored by the teacher",
+        )
         require(
             self.student.detail == (self.preprocessing.detail_side > 0),
             "student.detail and preprocessing.detail_side go together",

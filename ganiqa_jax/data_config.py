@@ -115,15 +115,6 @@ class DataConfig:
             self.scale in names,
             f"data.scale {self.scale!r} is none of the sources {names}",
         )
-        require(
-            all(
-                source.labelled or source.distort is None
-                for source in self.sources
-                if source.dataset == self.scale
-            ),
-            f"data.scale {self.scale!r} has no scores: its pairs are made while "
-            "training and scored by the teacher",
-        )
         for role, rows in (
             ("pairs", self.shared_pair_rows),
             ("pictures", self.shared_picture_rows),

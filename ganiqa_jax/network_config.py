@@ -106,6 +106,11 @@ class TeacherConfig:
       transformer: encoder and decoder: `conformer` blocks, or those of `iqt`.
       head_width: hidden units of the score head; 0 takes D.
       head_bias: the score head has biases.
+      neck_level: index among the levels of the grid that the maps are fused on: 0 is
+        1/8, 1 is 1/16, 2 is 1/32.
+      channels: the semantic branch reads how unlike the pictures are in each channel of
+        the backbone's maps (`models.comparison`); for EfficientNet-Lite0 and
+        MobileNetV1. Pairs that nobody scored can then be trained on.
     """
 
     backbone: Backbone = "inception_resnet_v2"
@@ -133,9 +138,21 @@ class TeacherConfig:
     transformer: Literal["conformer", "iqt"] = "conformer"
     head_width: int = 0
     head_bias: bool = True
+    neck_level: int = 0
+    channels: bool = False
 
     def __post_init__(self) -> None:
         _check_network(self)
+        require(0 <= self.neck_level <= 2, "neck_level must be 0 to 2")
+        require(
+            self.taps == "multi" or self.neck_level == 0,
+            "taps='single' has one level; neck_level must be 0",
+        )
+        require(
+            not self.channels or (self.semantic and self.backbone in FREEZABLE_BLOCKS),
+            f"channels needs semantic=True and a backbone of "
+            f"{', '.join(FREEZABLE_BLOCKS)}",
+        )
         require(self.head_width >= 0, "head_width must not be negative")
         require(
             self.projection == "shared" or self.difference == "taps",

@@ -1,4 +1,4 @@
-"""The start of a student on a pretrained trunk: its head fitted before the rest.
+"""The start of a network on pretrained features: its head fitted before the rest.
 
 A head that starts at random sends large gradients into the trunk and spoils features
 that are good already. So the trunk's channels are first standardised and the head is
@@ -6,18 +6,20 @@ fitted on them, while the trunk stands still; then everything learns together.
 
 Source: Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform
 Out-of-Distribution, ICLR 2022, arXiv:2202.10054. The trunk is run once over a few
-crops of each picture, so that the fit itself takes seconds.
+crops of each picture, so that the fit itself takes seconds. So starts a teacher that
+compares channels, on what its backbone says of pairs.
 
 Where a teacher grades damage, the fit also sees pairs: windows of photographs and of
 the scored pictures, damaged, whose fall in score may not be much less than the
 teacher's. Scores alone leave a head that some kinds of damage please.
 """
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +27,27 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from ganiqa_jax import losses, release
-from ganiqa_jax.config import DistillConfig, DistillWeights
+from ganiqa_jax import losses, moments, release
+from ganiqa_jax.compared import see_compared
+from ganiqa_jax.config import (
+    DistillConfig,
+    DistillWeights,
+    FitConfig,
+    StudentConfig,
+    TeacherConfig,
+    TeacherTrainConfig,
+)
 from ganiqa_jax.data.mixture import Mixture, SourceData
 from ganiqa_jax.data.records import Record
-from ganiqa_jax.data.sources import Source, check_unseen, split_path
-from ganiqa_jax.models import Student
+from ganiqa_jax.data.sources import (
+    Source,
+    check_unseen,
+    read_records,
+    split_path,
+)
+from ganiqa_jax.models import Student, Teacher
+from ganiqa_jax.models import student as students
+from ganiqa_jax.models import teacher as teachers
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
 from ganiqa_jax.moments import Seen, SeenPairs, see, see_pairs
 from ganiqa_jax.release import LoadedModel
@@ -45,6 +62,26 @@ BATCH = 256
 """Crops of a step of the fit."""
 PAIR_BATCH = 64
 """Pairs of a step of the fit."""
+
+
+class Readers(NamedTuple):
+    """What is fitted, without its parameters.
+
+    Attributes:
+      branch: reads what features say.
+      head: gives the score.
+    """
+
+    branch: MomentBranch
+    head: QualityHead
+
+
+def readers_of(config: StudentConfig | TeacherConfig) -> Readers:
+    """Those of a network on pretrained features, in float32."""
+    config = dataclasses.replace(config, dtype="float32")
+    if isinstance(config, StudentConfig):
+        return Readers(students.moment_branch(config), students.quality_head(config))
+    return Readers(teachers.moment_branch(config), teachers.quality_head(config))
 
 
 def check_trunk(path: str | None, sources: Sequence[Source]) -> None:
@@ -121,14 +158,7 @@ def start_from_trunk(
     ]
     seen = Seen(*map(np.concatenate, zip(*found, strict=True)))
     seen = seen._replace(z=(seen.z - scored.mean) / scored.std)
-    branch = variables["frozen"][BRANCH]
-    norm = {
-        **branch["norm"],
-        "mean": jnp.asarray(seen.moments.mean(axis=0)),
-        "var": jnp.asarray(seen.moments.var(axis=0)),
-    }
-    frozen = {**variables["frozen"], BRANCH: {**branch, "norm": norm}}
-    started = {**variables, "frozen": frozen}
+    started = _standardised(variables, seen)
     if not config.probe.steps:
         return started
     seen_pairs = None
@@ -143,9 +173,81 @@ def start_from_trunk(
             held_out=held_out,
             progress=progress,
         )
-    parts = {name: variables["params"][name] for name in (BRANCH, HEAD)}
-    fitted = fit(parts, frozen[BRANCH], seen, seen_pairs, config)
-    return {**started, "params": {**variables["params"], **fitted}}
+    return fit(started, readers_of(config.student), seen, seen_pairs, config)
+
+
+def start_student(
+    network: Student,
+    variables: dict[str, Params],
+    mixture: Mixture,
+    config: DistillConfig,
+    *,
+    sources: Sequence[Source],
+    teacher: LoadedModel | None,
+    progress: bool,
+) -> dict[str, Params]:
+    """`start_from_trunk` on the sources of a run: scores of the public scale first.
+
+    Args:
+      network: with a pretrained trunk and the semantic branch.
+      variables: its variables, pretrained arrays in place.
+      mixture: of the run.
+      config: of the run.
+      sources: those of the mixture, with their splits.
+      teacher: what the run distils.
+      progress: a bar on standard error.
+    """
+    public = [source.dataset for source in config.data.sources].index(config.data.scale)
+    labelled = [n for n, source in enumerate(mixture.sources) if source.labelled]
+    # Where nobody scored anything, the teacher's word is what there is to fit to.
+    number = public if public in labelled or not labelled else labelled[0]
+    scored = mixture.sources[number]
+    every = read_records(sources[number].config) if scored.labelled else ()
+    sizes = moments.sizes(mixture, number, every, config.probe)
+    return start_from_trunk(
+        network,
+        variables,
+        [moments.alone(size, number) for size in sizes],
+        config,
+        scored=scored,
+        pairs=[pairs for size in sizes for pairs in moments.damaged(size, number)],
+        teacher=teacher,
+        progress=progress,
+    )
+
+
+def start_teacher(
+    network: Teacher,
+    variables: dict[str, Params],
+    mixture: Mixture,
+    config: TeacherTrainConfig,
+    *,
+    progress: bool,
+) -> dict[str, Params]:
+    """Standardises compared channels and fits the head of a teacher on them.
+
+    Args:
+      network: of `TeacherConfig.channels`, with a pretrained backbone.
+      variables: its variables, pretrained arrays in place.
+      mixture: of the run; all of it is learned from.
+      config: `probe`, `preprocessing` and the seed are used.
+      progress: a bar on standard error.
+
+    Returns:
+      As `start_from_trunk`.
+    """
+    seen = see_compared(
+        network,
+        variables,
+        mixture,
+        config.preprocessing,
+        config.probe.pairs,
+        progress=progress,
+    )
+    started = _standardised(variables, seen)
+    if not config.probe.steps:
+        return started
+    return fit(started, readers_of(config.teacher), seen, None, config)
 
 
 def _files(records: Sequence[Record]) -> set[Path]:
@@ -153,43 +255,68 @@ def _files(records: Sequence[Record]) -> set[Path]:
     return {path for pair in both for path in pair if path is not None}
 
 
+def _standardised(variables: dict[str, Params], seen: Seen) -> dict[str, Params]:
+    """With mean and variance of each channel in `frozen`."""
+    branch = variables["frozen"][BRANCH]
+    norm = {
+        **branch["norm"],
+        "mean": jnp.asarray(seen.moments.mean(axis=0)),
+        "var": jnp.asarray(seen.moments.var(axis=0)),
+    }
+    frozen = {**variables["frozen"], BRANCH: {**branch, "norm": norm}}
+    return {**variables, "frozen": frozen}
+
+
 def fit(
-    parts: Params,
-    frozen: Params,
+    variables: dict[str, Params],
+    readers: Readers,
     seen: Seen,
     pairs: SeenPairs | None,
-    config: DistillConfig,
-) -> Params:
+    config: DistillConfig | TeacherTrainConfig,
+) -> dict[str, Params]:
     """Fits branch and head to the scores, the pooled map held at zero.
 
     Args:
-      parts: `semantic` and `head` of the student's parameters.
-      frozen: `semantic` of its frozen arrays.
+      variables: of the network; `semantic` and `head` of its parameters are fitted.
+      readers: what has those parameters.
       seen: what to fit to.
-      pairs: what damage is to cost, weighted by `weights.drop`; None leaves it out.
-      config: the student's network, length, rate and decay of the fit, and the seed,
-        which decides order and dropout.
+      pairs: what damage is to cost, weighted by `weights.drop` of a distillation; None
+        leaves it out.
+      config: length, rate and decay of the fit, and the seed, which decides order and
+        dropout.
 
     Returns:
-      Both parts, fitted; weights of the head on the pooled map are zero. Scale and
-      bias of each channel stay: without decay they fit what chance made of it.
+      The variables with both parts fitted; weights of the head on the pooled map are
+      zero. Scale and bias of each channel stay: without decay they fit what chance
+      made of it.
     """
+    parts = variables["params"]
     key = jax.random.fold_in(jax.random.key(config.seed), 3)
     channels = {"norm": parts[BRANCH]["norm"]}
     learned = {name: array for name, array in parts[BRANCH].items() if name != "norm"}
-    start = {HEAD: parts[HEAD], BRANCH: learned}
-    fitted = _fit(start, (channels, frozen), seen, pairs, key, config=config)
-    kernel = fitted[HEAD]["hidden"]["kernel"].at[: config.student.width].set(0.0)
+    fitted = _fit(
+        {HEAD: parts[HEAD], BRANCH: learned},
+        (channels, variables["frozen"][BRANCH]),
+        seen,
+        pairs,
+        key,
+        readers=readers,
+        probe=config.probe,
+        weights=config.weights if isinstance(config, DistillConfig) else None,
+    )
+    width = readers.branch.width
+    kernel = fitted[HEAD]["hidden"]["kernel"].at[:width].set(0.0)
     hidden = {**fitted[HEAD]["hidden"], "kernel": kernel}
-    return {
+    both = {
         BRANCH: {**fitted[BRANCH], **channels},
         HEAD: {**fitted[HEAD], "hidden": hidden},
     }
+    return {**variables, "params": {**parts, **both}}
 
 
 # What is fitted to comes as arguments: as constants it would be part of the program,
 # and so of what is kept of it on disk.
-@functools.partial(jax.jit, static_argnames="config")
+@functools.partial(jax.jit, static_argnames=("readers", "probe", "weights"))
 def _fit(
     parts: Params,
     standing: tuple[Params, Params],
@@ -197,18 +324,13 @@ def _fit(
     pairs: SeenPairs | None,
     key: Array,
     *,
-    config: DistillConfig,
+    readers: Readers,
+    probe: FitConfig,
+    weights: DistillWeights | None,
 ) -> Params:
     """All steps of `fit`; `standing` are parameters and arrays that stay."""
-    network, probe = config.student, config.probe
+    branch, head = readers
     channels, frozen = standing
-    branch = MomentBranch(
-        network.width,
-        network.dropout,
-        network.moment_noise,
-        fixed_statistics=True,
-    )
-    head = QualityHead(network.width, network.bins, network.dropout)
     optimizer = optax.adamw(
         optax.schedules.cosine_decay_schedule(probe.peak_lr, probe.steps),
         weight_decay=probe.weight_decay,
@@ -251,10 +373,10 @@ def _fit(
     def loss_fn(parts: Params, rows: Array, key: Array) -> Array:
         predicted = predict(parts, seen.moments[rows], key)
         loss = losses.smooth_l1(predicted, seen.z[rows]).mean()
-        if pairs is None:
+        if pairs is None or weights is None:
             return loss
-        cost = drop(parts, pairs, config.weights, jax.random.fold_in(key, 1))
-        return loss + config.weights.drop * cost
+        cost = drop(parts, pairs, weights, jax.random.fold_in(key, 1))
+        return loss + weights.drop * cost
 
     def step(carry: Any, number: Array) -> tuple[Any, None]:
         parts, state = carry

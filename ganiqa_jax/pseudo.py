@@ -14,7 +14,6 @@ import numpy as np
 from ganiqa_jax import processes, release
 from ganiqa_jax.config import DistillConfig
 from ganiqa_jax.data.sources import Source
-from ganiqa_jax.network_config import require
 from ganiqa_jax.progress import track
 
 PseudoLabels = Mapping[str, tuple[float, float]]
@@ -33,21 +32,13 @@ def pseudo_labels(
     Confidence is exp(-variance over crops / 0.1) in z units; the least confident
     share `pseudo_drop` gets 0. Kept in `pseudo_labels/` of the run directory.
     Process 0 makes them on its own devices; the others wait. Pairs that are made while
-    training have none: the teacher scores them in the step.
-
-    Raises:
-      InputError: if the teacher looks at whole pictures: it has no crops to vary.
+    training have none: the teacher scores them in the step. One that looks at whole
+    pictures sees crops of its size here, of no smaller a picture.
     """
     labels: dict[str, PseudoLabels] = {}
     for source in sources:
         if source.config.labelled or source.config.distort or teacher is None:
             continue
-        require(
-            not teacher.card.preprocessing.whole,
-            f"{teacher.card.name} looks at whole pictures; pseudo-labels of "
-            f"{source.config.dataset} need a teacher of crops, whose variance says how "
-            "sure it is",
-        )
         path = workdir / "pseudo_labels" / f"{source.config.dataset}.csv"
         if processes.is_first() and not path.exists():
             rows = _infer_pseudo_labels(config, source, teacher, progress)
@@ -66,9 +57,11 @@ def _infer_pseudo_labels(
     from ganiqa_jax.scoring.engine import Scorer
     from ganiqa_jax.scoring.on_jax import JaxCompute
 
+    own = teacher.card.preprocessing
     view = dataclasses.replace(
-        teacher.card.preprocessing,
-        short_side=source.config.short_side,
+        own,
+        whole=False,
+        short_side=own.crop if own.whole else source.config.short_side,
         points=config.pseudo_crops,
         mirror=False,
     )

@@ -19,6 +19,7 @@ from ganiqa_jax.config import DistillWeights, NoiseConfig, OptimConfig, TeacherW
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.image.crops import joint_augment
 from ganiqa_jax.image.noise import jitter_labels
+from ganiqa_jax.models.comparison import z_of_likeness
 from ganiqa_jax.models.features import DISTILLED_MAPS
 from ganiqa_jax.terms import (
     distillation_terms,
@@ -146,7 +147,7 @@ def teacher_step(
                 mutable=["batch_stats"],
             )
         )
-        parts = teacher_terms(output, batch, weights)
+        parts = teacher_terms(output, _with_likeness(batch, output), weights)
         total = _weighted_sum(parts, weights)
         return total, (parts, batch_stats)
 
@@ -251,6 +252,18 @@ def distill_step(
 
 def _first(output: NetworkOutput, rows: int) -> NetworkOutput:
     return jax.tree.map(lambda values: values[:rows], output)
+
+
+def _with_likeness(batch: Batch, output: NetworkOutput) -> Batch:
+    """The batch with a z for pairs that were made as they were read, by their likeness.
+
+    A comparison that nothing was learned for agrees with people better than a teacher
+    that learned structural similarity.
+    """
+    if "likeness" not in output.features:
+        return batch
+    said = z_of_likeness(output.features["likeness"])
+    return batch._replace(mos=jnp.where(jnp.isnan(batch.mos), said, batch.mos))
 
 
 def _targets(batch: Batch, aim: NetworkOutput | None) -> Float[Array, " B"]:

@@ -19,7 +19,6 @@ from ganiqa_jax import (
     checkpoint,
     convert,
     mesh,
-    moments,
     optim,
     probe,
     processes,
@@ -39,7 +38,6 @@ from ganiqa_jax.data.sources import (
     Source,
     check_unseen,
     load_sources,
-    read_records,
     source_data,
     split_hashes,
     write_splits,
@@ -47,6 +45,7 @@ from ganiqa_jax.data.sources import (
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.loop import Run, run_loop
 from ganiqa_jax.models import Student, Teacher
+from ganiqa_jax.models.comparison import LIKENESS_MEAN, LIKENESS_STD
 from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
 from ganiqa_jax.pseudo import PseudoLabels, pseudo_labels
 from ganiqa_jax.released import find_model
@@ -76,7 +75,7 @@ def train_teacher(
       InputError: if data, weights or the run directory cannot be used.
       NonFiniteError: if the loss stays non-finite; the last checkpoint stays.
     """
-    sources = load_sources(config.data, workdir)
+    sources = [_graded(source) for source in load_sources(config.data, workdir)]
     _start(config, workdir, sources, command=command, resume=resume)
     network = Teacher(config.teacher)
     side = config.data.crop
@@ -85,6 +84,14 @@ def train_teacher(
     variables = _load_pretrained(
         variables, config.teacher.backbone_weights, config.teacher.backbone
     )
+    if config.teacher.backbone_weights is not None and config.teacher.channels:
+        variables = _started(workdir, resume, variables) or probe.start_teacher(
+            network,
+            variables,
+            _mixture(config, sources, None),
+            config,
+            progress=progress,
+        )
     optimizer = optim.optimizer(
         config.optim, config.steps, {"network": variables["params"]}, trunk=None
     )
@@ -136,16 +143,14 @@ def distill(
         variables, config.student.trunk_weights, config.student.trunk
     )
     if config.student.trunk_weights is not None and config.student.semantic:
-        variables = _start_from_trunk(
-            config,
-            workdir,
-            sources,
-            _mixture(config, sources, pseudo),
+        variables = _started(workdir, resume, variables) or probe.start_student(
             network,
             variables,
-            teacher,
-            resume,
-            progress,
+            _mixture(config, sources, pseudo),
+            config,
+            sources=sources,
+            teacher=teacher,
+            progress=progress,
         )
     adapters = FeatureAdapters(
         width=teacher.card.config.width if teacher else config.student.width
@@ -222,37 +227,20 @@ def _load_pretrained(variables: dict, path: str | None, backbone: str) -> dict:
     return jax.tree.map(jnp.asarray, convert.insert_backbone(variables, path, backbone))
 
 
-def _start_from_trunk(
-    config: DistillConfig,
-    workdir: Path,
-    sources: Sequence[Source],
-    mixture: Mixture,
-    network: Student,
-    variables: dict[str, Params],
-    teacher: release.LoadedModel | None,
-    resume: bool,
-    progress: bool,
-) -> dict[str, Params]:
-    """The student with its head fitted, or what an earlier start of the run noted."""
-    if resume and checkpoint.verified_steps(workdir):  # parameters are restored later
-        return {**variables, **checkpoint.load_frozen(workdir)}
-    public = [source.dataset for source in config.data.sources].index(config.data.scale)
-    labelled = [n for n, source in enumerate(mixture.sources) if source.labelled]
-    # Where nobody scored anything, the teacher's word is what there is to fit to.
-    number = public if public in labelled or not labelled else labelled[0]
-    scored = mixture.sources[number]
-    every = read_records(sources[number].config) if scored.labelled else ()
-    sizes = moments.sizes(mixture, number, every, config.probe)
-    return probe.start_from_trunk(
-        network,
-        variables,
-        [moments.alone(size, number) for size in sizes],
-        config,
-        scored=scored,
-        pairs=[pairs for size in sizes for pairs in moments.damaged(size, number)],
-        teacher=teacher,
-        progress=progress,
-    )
+def _graded(source: Source) -> Source:
+    """With the scale of what a teacher grades pairs by that nobody scored."""
+    if source.config.labelled:
+        return source
+    return source._replace(mean=LIKENESS_MEAN, std=LIKENESS_STD)
+
+
+def _started(
+    workdir: Path, resume: bool, variables: dict[str, Params]
+) -> dict[str, Params] | None:
+    """What an earlier start of the run noted; parameters are restored later."""
+    if not (resume and checkpoint.verified_steps(workdir)):
+        return None
+    return {**variables, **checkpoint.load_frozen(workdir)}
 
 
 def _start(

@@ -57,7 +57,8 @@ class NetworkOutput(NamedTuple):
       features: the named intermediates that distillation compares:
         `difference` (after DSC), `reference` (after DSC), `encoded`, `decoded`,
         each [B, n, n, D], `pooled` [B, D] (the decoder map averaged, before the
-        semantic branch joins) and, with the semantic branch, `semantic` [B, D]; of
+        semantic branch joins) and, with the semantic branch, `semantic` [B, D]; of a
+        teacher that compares channels those, [B, K], and their `likeness` [B]; of
         the student then also `moments` [B, M], what that branch reads, and where it
         is asked for `quality` [B, n, m], z of the surroundings of each cell.
     """

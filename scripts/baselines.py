@@ -30,6 +30,7 @@ from ganiqa_jax.data import catalog
 from ganiqa_jax.data.protocols import members, parse, split_records
 from ganiqa_jax.data.records import Record, Split
 from ganiqa_jax.evaluate import Part, part_records
+from ganiqa_jax.models.comparison import Comparison, compare
 from ganiqa_jax.progress import track
 from ganiqa_jax.scoring.cropping import resize_short_side
 from ganiqa_jax.scoring.decode import decode_picture
@@ -168,11 +169,9 @@ def channels(
 ) -> None:
     """How alike a frozen EfficientNet-Lite0 finds both pictures of a pair.
 
-    For each channel of five maps: how far the unit vectors of cells lie apart (Zhang et
-    al. 2018, arXiv:1801.03924), and what its means and its covariance lack of being
-    equal (Ding et al. 2020, arXiv:2004.07728), as logarithms. The score is the mean of
-    the last two, of each map first: nothing is learned. With protocols a ridge
-    regression on all three is fitted to the train part of each split instead.
+    By `ganiqa_jax.models.comparison`, which teachers of channels begin from: the score
+    is the likeness of both pictures, and nothing is learned. With protocols a ridge
+    regression on all channels is fitted to the train part of each split instead.
 
     Args:
         data: name of a data set with references.
@@ -183,25 +182,25 @@ def channels(
         out: folder for predictions.csv; with protocols, of a folder for each split.
     """
     records = catalog.read(data, root)
-    unlike, maps = _unlike(weights, records, short_side)
+    compared = _compared(weights, records, short_side)
     if not protocols:
-        of_maps = [unlike[:, 1:, maps == number].mean(axis=2) for number in set(maps)]
-        scores = -np.mean(of_maps, axis=0).sum(axis=1)
+        scores = np.concatenate([each.likeness for each in compared])
         report("channels of Lite0, nothing learned", records, scores, "all", out)
         return
     from sklearn.linear_model import Ridge
 
-    row_of = {r.name: row.ravel() for r, row in zip(records, unlike, strict=True)}
+    channels = (np.asarray(each.channels[0]) for each in compared)
+    row_of = {r.name: row for r, row in zip(records, channels, strict=True)}
     name = "channels of Lite0 + ridge"
     for folder, split, parts in _splits(records, protocols, out):
         predicted = _fit_predict(Ridge(1000.0), row_of, parts.train, parts.test)
         report(name, parts.test, predicted, split, folder)
 
 
-def _unlike(
+def _compared(
     weights: Path, records: Sequence[Record], short_side: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of each record [3, channels]: distance, means, covariance; each channel's map."""
+) -> list[Comparison]:
+    """The comparison of each record's pictures, alone in its batch."""
     import jax
     import jax.numpy as jnp
 
@@ -213,24 +212,10 @@ def _unlike(
     shapes = jax.eval_shape(network.init, jax.random.key(0), picture)
     variables = place(load_backbone(weights, "efficientnet_lite0"), shapes)
 
-    def lacking(product, squares):
-        return 1 - (2 * product + 1e-6) / (squares + 1e-6)
-
-    def of_map(pair):
-        size = jnp.linalg.norm(pair, axis=-1, keepdims=True)
-        one, other = pair / (size + 1e-6)
-        distance = jnp.sqrt(jnp.mean(jnp.square(one - other), axis=(0, 1)))
-        mean, var = pair.mean(axis=(1, 2)), pair.var(axis=(1, 2))
-        around = pair - mean[:, None, None]
-        means = lacking(mean.prod(axis=0), jnp.square(mean).sum(axis=0))
-        both = lacking(jnp.mean(around.prod(axis=0), axis=(0, 1)), var.sum(axis=0))
-        return jnp.stack([distance, means, both])
-
     @jax.jit
-    def unlike(pair):
-        maps = network.apply(variables, pair.astype(jnp.float32) / 255)
-        found = [of_map(each) for each in maps]
-        return jnp.log(jnp.concatenate(found, axis=1) + 1e-4)
+    def of_pair(pair):
+        maps: Any = network.apply(variables, pair.astype(jnp.float32) / 255)
+        return compare(maps)
 
     rows = []
     for record in track(records, len(records), "features", True):
@@ -238,9 +223,8 @@ def _unlike(
             raise SystemExit(f"{record.name} has no reference.")
         paths = record.reference, record.distorted
         pair = [resize_short_side(decode_picture(p).pixels, short_side) for p in paths]
-        rows.append(np.asarray(unlike(np.stack(pair))))
-    counts = [each.shape[-1] for each in jax.eval_shape(network.apply, shapes, picture)]
-    return np.stack(rows), np.repeat(np.arange(len(counts)), counts)
+        rows.append(jax.tree.map(np.asarray, of_pair(np.stack(pair))))
+    return rows
 
 
 def report(

@@ -2,7 +2,8 @@
 
     python scripts/check_monotonic.py data/pristine/kodak --model student-s
 
-Each kind of `ganiqa_jax.data.distortions` is applied at full size. Prints for each the
+Each kind of `ganiqa_jax.data.distortions` is applied at full size; a teacher compares
+with the photograph as it is. Prints for each the
 share of adjacent levels, the undamaged picture first, at which the score falls, and
 the mean score at each level.
 """
@@ -37,7 +38,7 @@ def main(
 
     Args:
         pictures: undamaged photographs, or folders of them.
-        model: run directory, released folder or released name of a student.
+        model: run directory, released folder or released name.
         limit: most pictures taken; 0 takes all.
     """
     scorer = create_scorer(model)
@@ -49,7 +50,13 @@ def main(
         for kind in KINDS:
             random = np.random.default_rng(number)
             versions += [distort(pixels, kind, level, random) for level in LEVELS]
-        undamaged, *damaged = scorer.score_batch(np.stack(versions))
+        if scorer.card.role == "teacher":
+            pairs = [(pixels, version) for version in versions]
+            rows = scorer.compare_iter(pairs)
+            found = np.array([row.score for row in rows], np.float64)
+        else:
+            found = scorer.score_batch(np.stack(versions))
+        undamaged, *damaged = found
         scores[number, :, 0] = undamaged
         scores[number, :, 1:] = np.reshape(damaged, (len(KINDS), len(LEVELS)))
     falls = np.diff(scores, axis=2) < 0

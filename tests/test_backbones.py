@@ -27,7 +27,8 @@ from ganiqa_jax.models.backbones.inception_resnet_v2 import (
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1, same_padding
 from ganiqa_jax.models.backbones.pooling import average_pool, max_pool
-from ganiqa_jax.models.student import Student, coarsest
+from ganiqa_jax.models.features import coarsest
+from ganiqa_jax.models.student import Student
 from ganiqa_jax.release import load_model
 from ganiqa_jax.released import find_model
 

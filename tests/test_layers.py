@@ -100,6 +100,7 @@ ROWS = {
     3: ("data.pipeline", "data.tfds_builder", "data.tfds_picture"),
     4: (
         "pseudo",
+        "compared",
         "moments",
         "probe",
         "loop",

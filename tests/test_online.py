@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganiqa_jax.config import DataConfig, SourceConfig
+from ganiqa_jax.config import (
+    DataConfig,
+    DistillConfig,
+    SourceConfig,
+    TeacherConfig,
+    TeacherTrainConfig,
+)
 from ganiqa_jax.data import catalog
 from ganiqa_jax.data.distortions import distort
 from ganiqa_jax.data.mixture import Mixture, Share, SourceData, plan
@@ -163,9 +169,20 @@ def test_roles_that_do_not_fit_are_refused(folder, role, kinds, message):
 
 
 def test_a_scale_without_scores_is_refused(folder):
-    source = config(folder, "unlabelled_pairs", "all")
+    data = DataConfig((config(folder, "unlabelled_pairs", "all"),), scale="pristine")
     with pytest.raises(InputError, match="'pristine' has no scores"):
-        DataConfig((source,), scale="pristine")
+        DistillConfig(data, steps=1)
+    with pytest.raises(InputError, match="teacher.channels"):
+        TeacherTrainConfig(data, steps=1)
+    compared = TeacherConfig(backbone="mobilenet_v1", channels=True)
+    TeacherTrainConfig(data, steps=1, teacher=compared)  # grades them itself
+    pretrained = dataclasses.replace(compared, backbone_weights="not read here")
+    with pytest.raises(InputError, match="probe.pairs must be positive"):
+        TeacherTrainConfig(data, steps=1, teacher=pretrained)
+    read = dataclasses.replace(data.sources[0], distort=None)
+    unscored = dataclasses.replace(data, sources=(read,))
+    with pytest.raises(InputError, match="teacher.channels"):
+        TeacherTrainConfig(unscored, steps=1, teacher=compared)
 
 
 def test_undamaged_pictures_alone_are_no_pairs(folder, tmp_path):

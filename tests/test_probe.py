@@ -17,15 +17,19 @@ from random_weights import random_weights
 from scipy.stats import spearmanr
 
 from ganiqa_jax import moments, probe, release
+from ganiqa_jax.compared import see_compared
 from ganiqa_jax.config import (
     DataConfig,
     DistillConfig,
     DistillWeights,
+    FitConfig,
     JndConfig,
     Preprocessing,
     ProbeConfig,
     SourceConfig,
     StudentConfig,
+    TeacherConfig,
+    TeacherTrainConfig,
 )
 from ganiqa_jax.data.mixture import Mixture, SourceData
 from ganiqa_jax.data.online import pristine_of
@@ -33,7 +37,8 @@ from ganiqa_jax.data.pipeline import batches, chosen
 from ganiqa_jax.data.records import Record, Split
 from ganiqa_jax.data.sources import Source, write_splits
 from ganiqa_jax.errors import InputError
-from ganiqa_jax.models import Student
+from ganiqa_jax.models import Student, Teacher
+from ganiqa_jax.models.comparison import z_of_likeness
 from ganiqa_jax.models.quality import PARTS
 from ganiqa_jax.release import LoadedModel
 from ganiqa_jax.scoring.cropping import views
@@ -232,8 +237,7 @@ def test_the_same_start_again(variables, started, pictures, scored):
 
 
 def test_what_is_fitted_to_is_no_part_of_the_program(variables, caplog):
-    parts = {name: variables["params"][name] for name in ("semantic", "head")}
-    frozen = variables["frozen"]["semantic"]
+    readers = probe.readers_of(STUDENT)
 
     def fit(seed: int) -> list[str]:
         """Fits to pictures and pairs made from a seed; what that compiles."""
@@ -244,7 +248,7 @@ def test_what_is_fitted_to_is_no_part_of_the_program(variables, caplog):
         pairs = moments.SeenPairs(rows[1], rows[2], z[1])
         caplog.clear()
         with jax.log_compiles(), caplog.at_level("WARNING"):
-            probe.fit(parts, frozen, seen, pairs, CONFIG)
+            probe.fit(variables, readers, seen, pairs, CONFIG)
         return [text for text in caplog.messages if text.startswith("Compiling")]
 
     assert fit(seed=0)
@@ -397,3 +401,95 @@ def test_a_crop_is_seen_whole_and_by_its_corners(started, pictures):
         parts.moments[::PARTS], whole.moments, rtol=1e-4, atol=1e-5
     )
     assert not np.allclose(parts.moments[1::PARTS], whole.moments, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def noisy(pictures, tmp_path_factory) -> SourceData:
+    """Pairs whose score falls with the noise."""
+    folder = tmp_path_factory.mktemp("noisy")
+    records = []
+    for n, record in enumerate(pictures.sources[0].records):
+        clean = np.asarray(Image.open(record.distorted), np.float32)
+        noise = np.random.default_rng(n).normal(0, 2 * n, clean.shape)
+        path = folder / record.name
+        Image.fromarray((clean + noise).clip(0, 255).astype(np.uint8)).save(path)
+        records.append(Record(path.name, path, record.distorted, 1 - n / 23, path.stem))
+    return SourceData(tuple(records), "labelled_pairs", 4, mean=0.5, std=0.3)
+
+
+def halved(record: Record, folder: Path) -> Record:
+    """A pair whose reference has half of its height."""
+    reference = Image.open(record.reference)
+    path = folder / "half.png"
+    reference.crop((0, 0, reference.width, reference.height // 2)).save(path)
+    return dataclasses.replace(record, reference=path)
+
+
+def test_a_teacher_starts_from_what_it_compares(noisy, tmp_path):
+    making = dataclasses.replace(
+        noisy,
+        records=tuple(pristine_of(noisy.records)),
+        role="unlabelled_pairs",
+        kinds=("gaussian_blur",),
+    )
+    mixture = Mixture((noisy, making), crop=32, seed=0)
+    teacher = TeacherConfig(
+        backbone="mobilenet_v1",
+        backbone_weights="not read here",
+        channels=True,
+        dropout=0.0,
+        **{name: getattr(STUDENT, name) for name in ("width", "heads", "bins", "jnd")},
+        attention_key_dim=4,
+        attention_kernels=(3, 3),
+    )
+    view = Preprocessing(crop=32, points=1, whole=True)
+    config = TeacherTrainConfig(
+        DataConfig(
+            (SourceConfig("table", "not read here", "labelled_pairs", rows=4),), "table"
+        ),
+        steps=1,
+        teacher=teacher,
+        probe=FitConfig(steps=300, pairs=12, peak_lr=3e-3, weight_decay=0.1),
+        preprocessing=view,
+    )
+    network = Teacher(teacher)
+    picture = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    variables = random_weights(
+        jax.eval_shape(network.init, jax.random.key(0), picture, picture)
+    )
+    look = functools.partial(see_compared, network, variables, mixture, view)
+    seen = look(12, progress=False)
+    assert len(seen.z) == len(seen.moments) == 24 + 12
+    assert len(look(0, progress=False).z) == 24
+    broken = dataclasses.replace(noisy, records=(halved(noisy.records[0], tmp_path),))
+    with pytest.raises(InputError, match="must have one size"):
+        see_compared(
+            network,
+            variables,
+            dataclasses.replace(mixture, sources=(broken,)),
+            view,
+            0,
+            progress=False,
+        )
+    z_of_people = (np.array([r.mos for r in noisy.records]) - 0.5) / 0.3
+    np.testing.assert_allclose(seen.z[:24], z_of_people, rtol=1e-5)
+
+    started = probe.start_teacher(network, variables, mixture, config, progress=False)
+    norm = started["frozen"]["semantic"]["norm"]
+    np.testing.assert_allclose(norm["mean"], seen.moments.mean(axis=0), rtol=1e-5)
+    apply = quick_jit(network.apply)
+    shown = [
+        np.stack([views(np.asarray(Image.open(path)), view)[0][0] for path in paths])
+        for paths in zip(
+            *((r.reference, r.distorted) for r in noisy.records), strict=True
+        )
+    ]
+    output = apply(started, *(np.float32(pictures) / 255 for pictures in shown))
+    np.testing.assert_allclose(
+        output.features["channels"], seen.moments[:24], rtol=1e-3, atol=1e-3
+    )
+    assert spearmanr(output.z, z_of_people).statistic > 0.97
+    (batch,) = batches(dataclasses.replace(mixture, sources=(making,)), steps=1)
+    output = apply(started, batch.reference, batch.distorted)
+    said = z_of_likeness(output.features["likeness"])
+    np.testing.assert_allclose(output.z, said, atol=0.5)

@@ -28,6 +28,7 @@ from ganiqa_jax.config import (
 )
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.models import Student, Teacher
+from ganiqa_jax.models.comparison import z_of_likeness
 from ganiqa_jax.models.features import DISTILLED_MAPS, FeatureAdapters
 from ganiqa_jax.terms import distillation_terms, drop_term
 from ganiqa_jax.types import Batch, NetworkOutput
@@ -243,6 +244,16 @@ def test_a_pair_without_a_score_is_held_against_the_teachers_word():
     word = NetworkOutput(z=jnp.array([0.7, 0.9]), logits=None, features={})
     np.testing.assert_allclose(steps._targets(batch, word), [0.7, 0.5, -1, 1])
     np.testing.assert_allclose(steps._targets(batch, None), [0, 0.5, -1, 1])
+
+
+def test_a_pair_that_nobody_scored_is_worth_its_likeness():
+    batch = make_batch(rows=4, pairs=4)
+    batch = batch._replace(mos=jnp.array([jnp.nan, 0.5, -1.0, 1.0]))
+    word = NetworkOutput(jnp.zeros(4), None, {"likeness": jnp.full(4, 0.9)})
+    graded = steps._with_likeness(batch, word).mos
+    np.testing.assert_allclose(graded, [z_of_likeness(0.9), 0.5, -1, 1], rtol=1e-6)
+    plain = word._replace(features={})
+    assert steps._with_likeness(batch, plain) is batch
 
 
 def test_teacher_needs_a_reference_for_every_row():

@@ -19,6 +19,7 @@ from ganiqa_jax import checkpoint, release, rundir
 from ganiqa_jax.config import (
     DataConfig,
     DistillConfig,
+    FitConfig,
     JndConfig,
     LoopConfig,
     OptimConfig,
@@ -33,6 +34,7 @@ from ganiqa_jax.data.pipeline import batches
 from ganiqa_jax.data.sources import load_sources
 from ganiqa_jax.data.synthetic import write_pairs
 from ganiqa_jax.errors import InputError, IntegrityError, NonFiniteError
+from ganiqa_jax.models.comparison import LIKENESS_MEAN, LIKENESS_STD
 from ganiqa_jax.train import _mixture, distill, train_teacher
 
 NARROW = dict(width=8, heads=2, expansion=1, attention="none")  # quick to compile
@@ -181,7 +183,13 @@ def test_interrupted_distillation_resumes_bit_for_bit(
     config = distill_config(pairs, teacher_run)
     student = dataclasses.replace(config.student, trunk_weights=str(trunk_file))
     config = dataclasses.replace(config, student=student)
-    distill(config, whole, progress=False)
+    in_one_and_in_halves(distill, config, whole, halves, monkeypatch)
+    assert (whole / "pseudo_labels" / "synthetic.csv").exists()
+
+
+def in_one_and_in_halves(train, config, whole, halves, monkeypatch):
+    """The same run twice, the second interrupted, to the same end."""
+    train(config, whole, progress=False)
 
     write = rundir.MetricsLog.write
 
@@ -194,13 +202,33 @@ def test_interrupted_distillation_resumes_bit_for_bit(
     with monkeypatch.context() as patched:
         patched.setattr(rundir.MetricsLog, "write", write_then_interrupt)
         with pytest.raises(KeyboardInterrupt) as caught:
-            distill(dataclasses.replace(config, loop=rare), halves, progress=False)
+            train(dataclasses.replace(config, loop=rare), halves, progress=False)
     assert any("Step 10 is saved" in note for note in caught.value.__notes__)
     assert checkpoint.verified_steps(halves) == [10]
-    distill(config, halves, resume=True, progress=False)
+    train(config, halves, resume=True, progress=False)
     assert final_weights(halves) == final_weights(whole)
     assert losses(halves) == losses(whole)
-    assert (whole / "pseudo_labels" / "synthetic.csv").exists()
+
+
+@pytest.mark.slow
+def test_interrupted_teacher_of_channels_resumes_bit_for_bit(
+    pairs, trunk_file, tmp_path, monkeypatch
+):
+    config = teacher_config(pairs, probe=FitConfig(steps=5, pairs=12))
+    making = SourceConfig(
+        "pristine", str(pairs), "unlabelled_pairs", rows=2, distort="all"
+    )
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, sources=(making,), scale="pristine"),
+        teacher=dataclasses.replace(
+            config.teacher, channels=True, backbone_weights=str(trunk_file)
+        ),
+    )
+    whole = tmp_path / "whole"
+    in_one_and_in_halves(train_teacher, config, whole, tmp_path / "halves", monkeypatch)
+    scale = release.read_card(whole).scale
+    assert (scale.mean, scale.std) == (LIKENESS_MEAN, LIKENESS_STD)
 
 
 def test_nonfinite_loss_stops_and_names_the_batch(pairs, tmp_path):

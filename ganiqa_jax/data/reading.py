@@ -12,6 +12,7 @@ from PIL import Image
 from ganiqa_jax.data.mixture import PlannedRow, SourceData
 from ganiqa_jax.data.online import MARGIN, damaged_pair
 from ganiqa_jax.data.picture_cache import Opened
+from ganiqa_jax.data.records import Record
 from ganiqa_jax.data.synthetic import grade
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.scoring.cropping import (
@@ -107,7 +108,8 @@ def read_row(row: PlannedRow, source: SourceData, crop: int, opener: Opener) -> 
       InputError: if a picture cannot be read, or a pair differs in size.
     """
     if row.damage is None:
-        return ReadRow(_boxes(_opened(row, source, opener), row, crop), math.nan)
+        opened = open_record(row.record, source, opener)
+        return ReadRow(_boxes(opened, row, crop), math.nan)
     pristine = [opener(row.record.distorted, source.short_side)]
     (window,) = _boxes(pristine, row, crop + MARGIN)
     pair = damaged_pair(window, row.damage)
@@ -115,11 +117,14 @@ def read_row(row: PlannedRow, source: SourceData, crop: int, opener: Opener) -> 
     return ReadRow(pair, grade(reference, damaged) if source.labelled else math.nan)
 
 
-def _opened(
-    row: PlannedRow, source: SourceData, opener: Opener
+def open_record(
+    record: Record, source: SourceData, opener: Opener
 ) -> list[Opened | Decoded]:
-    """The picture of a row and, where it is a pair, its reference of the same size."""
-    record = row.record
+    """A picture and, where it is a pair, its reference of the same size.
+
+    Raises:
+      InputError: as `read_row`.
+    """
     opened = [opener(record.distorted, source.short_side)]
     if source.has_references and record.reference is not None:
         opened.append(opener(record.reference, source.short_side))

@@ -98,6 +98,16 @@ class FeatureAdapters(nn.Module):
         }
 
 
+def coarsest(taps: Sequence[Array]) -> list[Array]:
+    """The last map of each of the three coarsest resolutions, finest first.
+
+    Args:
+      taps: [B, H, W, C] maps in the order of the network.
+    """
+    of_resolution = {tap.shape[1:3]: tap for tap in taps}
+    return list(of_resolution.values())[-3:]
+
+
 def resize_map(
     x: Float[Array, "B H W C"], height: int, width: int
 ) -> Float[Array, "B Y X C"]:

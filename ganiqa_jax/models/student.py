@@ -6,8 +6,6 @@ published. Ours: the two branches that stand for the reference it does not see, 
 the learned reference space of CKDN (Zheng et al., ICCV 2021).
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -21,7 +19,7 @@ from ganiqa_jax.models.backbones.efficientvit import EfficientViT
 from ganiqa_jax.models.backbones.light import LIGHT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
-from ganiqa_jax.models.features import MultiResolutionFusion
+from ganiqa_jax.models.features import MultiResolutionFusion, coarsest
 from ganiqa_jax.models.quality import (
     MomentBranch,
     QualityHead,
@@ -84,7 +82,7 @@ class Student(nn.Module):
         Raises:
           InputError: if the pictures are too small for the trunk.
         """
-        config, dtype = self.config, jnp.dtype(self.config.dtype)
+        config = self.config
         noise = noise if train else None
         pictures = mjnd(distorted, config.jnd)
         if noise is not None:
@@ -129,14 +127,7 @@ class Student(nn.Module):
             features["moments"] = moments[:, 0]
             if parts:
                 features["parts"] = moments
-            branch = MomentBranch(
-                config.width,
-                config.dropout,
-                config.moment_noise,
-                fixed_statistics=config.trunk_weights is not None,
-                dtype=dtype,
-                name="semantic",
-            )
+            branch = moment_branch(config, name="semantic")
             if not config.parts:
                 moments = moments[:, :1]
             vectors = branch(_rows(moments), train=train)
@@ -144,9 +135,7 @@ class Student(nn.Module):
             features["semantic"] = vectors[:, 0]
             pooled = jnp.broadcast_to(seen, vectors.shape)
             seen = jnp.concatenate([pooled, vectors], axis=-1)
-        head = QualityHead(
-            config.width, config.bins, config.dropout, dtype, name="head"
-        )
+        head = quality_head(config, name="head")
         z, logits = head(_rows(seen), train=train)
         if config.parts:
             z = z.reshape(-1, seen.shape[1]).mean(axis=1)
@@ -191,6 +180,24 @@ class Student(nn.Module):
         return h
 
 
+def moment_branch(config: StudentConfig, *, name: str | None = None) -> MomentBranch:
+    """What reads the moments of the trunk's channels."""
+    return MomentBranch(
+        config.width,
+        config.dropout,
+        config.moment_noise,
+        fixed_statistics=config.trunk_weights is not None,
+        dtype=jnp.dtype(config.dtype),
+        name=name,
+    )
+
+
+def quality_head(config: StudentConfig, *, name: str | None = None) -> QualityHead:
+    """What gives the score."""
+    dtype = jnp.dtype(config.dtype)
+    return QualityHead(config.width, config.bins, config.dropout, dtype, name=name)
+
+
 def _rows(x: Array) -> Float[Array, "N C"]:
     """One row for each vector along the last axis."""
     return x.reshape(-1, x.shape[-1])
@@ -200,16 +207,6 @@ def _beside(moments: Array, of_detail: Array) -> Array:
     """Both along the last axis; the second is the same for each of the first."""
     shape = (*moments.shape[:-1], of_detail.shape[-1])
     return jnp.concatenate([moments, jnp.broadcast_to(of_detail, shape)], axis=-1)
-
-
-def coarsest(taps: Sequence[Array]) -> list[Array]:
-    """The last map of each of the three coarsest resolutions, finest first.
-
-    Args:
-      taps: [B, H, W, C] maps in the order of the trunk.
-    """
-    of_resolution = {tap.shape[1:3]: tap for tap in taps}
-    return list(of_resolution.values())[-3:]
 
 
 def _trunk(config: StudentConfig) -> MobileNetV1 | EfficientNetLite | EfficientViT:

@@ -17,10 +17,16 @@ from ganiqa_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from ganiqa_jax.models.backbones.inception_v3 import InceptionV3
 from ganiqa_jax.models.backbones.light import LIGHT
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from ganiqa_jax.models.comparison import compare
 from ganiqa_jax.models.conformer import DepthwiseSeparableConv, transformer
-from ganiqa_jax.models.features import MultiResolutionFusion
+from ganiqa_jax.models.features import MultiResolutionFusion, coarsest
 from ganiqa_jax.models.iqt import QualityTokenTransformer
-from ganiqa_jax.models.quality import QualityHead, SemanticBranch, average_pool
+from ganiqa_jax.models.quality import (
+    MomentBranch,
+    QualityHead,
+    SemanticBranch,
+    average_pool,
+)
 from ganiqa_jax.types import NetworkOutput
 
 
@@ -66,7 +72,8 @@ class Teacher(nn.Module):
         """
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         taps = self._taps(jnp.concatenate([reference, distorted]))
-        difference, of_reference = self._maps(taps, train=train)
+        levels = taps if config.taps == "single" else coarsest(taps)
+        difference, of_reference = self._maps(levels, train=train)
         encoded, decoded, pooled = self._transform(
             difference, of_reference, train=train
         )
@@ -77,19 +84,17 @@ class Teacher(nn.Module):
             "decoded": decoded,
             "pooled": pooled,
         }
-        if config.semantic:
+        if config.channels:
+            features |= compare(taps)._asdict()
+            branch = moment_branch(config, name="semantic")
+            features["semantic"] = branch(features["channels"], train=train)
+        elif config.semantic:
             branch = SemanticBranch(
                 config.width, config.dropout, dtype, name="semantic"
             )
             features["semantic"] = branch(*jnp.split(taps[-1], 2), train=train)
         seen = [features[name] for name in ("pooled", "semantic") if name in features]
-        head = QualityHead(
-            config.head_width or config.width,
-            config.bins,
-            dtype=dtype,
-            bias=config.head_bias,
-            name="head",
-        )
+        head = quality_head(config, name="head")
         z, logits = head(jnp.concatenate(seen, axis=-1), train=train)
         return NetworkOutput(z, logits, features)
 
@@ -122,7 +127,11 @@ class Teacher(nn.Module):
         def fusion(name: str) -> MultiResolutionFusion:
             dtype = jnp.dtype(config.dtype)
             return MultiResolutionFusion(
-                config.width, fusion=config.fusion, dtype=dtype, name=name
+                config.width,
+                fusion=config.fusion,
+                level=config.neck_level,
+                dtype=dtype,
+                name=name,
             )
 
         if config.projection == "shared":
@@ -157,6 +166,30 @@ class Teacher(nn.Module):
         return encoded, decoded, average_pool(decoded)
 
 
+def moment_branch(config: TeacherConfig, *, name: str | None = None) -> MomentBranch:
+    """What reads compared channels, for `TeacherConfig.channels`."""
+    return MomentBranch(
+        config.width,
+        config.dropout,
+        # Those of random weights are worth nothing: they are learned.
+        fixed_statistics=config.backbone_weights is not None,
+        dtype=jnp.dtype(config.dtype),
+        name=name,
+    )
+
+
+def quality_head(config: TeacherConfig, *, name: str | None = None) -> QualityHead:
+    """The score head; it drops units where it is fitted to many channels."""
+    return QualityHead(
+        config.head_width or config.width,
+        config.bins,
+        config.dropout if config.channels else 0.0,
+        jnp.dtype(config.dtype),
+        config.head_bias,
+        name=name,
+    )
+
+
 def _with_difference(pair: Float[Array, "R n m C"]) -> Float[Array, "R n m C"]:
     """Reference and distorted halves as the difference and the reference."""
     of_reference, of_distorted = jnp.split(pair, 2)
@@ -174,5 +207,6 @@ def _backbone(
         return InceptionV3(
             taps=config.taps, dtype=dtype, pool_counts_padding=timm, name="backbone"
         )
+    taps = "dense" if config.channels else config.taps
     build = LIGHT[config.backbone]
-    return build(frozen=True, taps=config.taps, dtype=dtype, name="backbone")
+    return build(frozen=True, taps=taps, dtype=dtype, name="backbone")

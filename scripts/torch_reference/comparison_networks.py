@@ -50,6 +50,12 @@ TEACHERS: dict[str, dict[str, Any]] = {
         "fusion": "concat",
     },
     "EfficientNet-Lite0": {"backbone": "efficientnet_lite0"},
+    "EfficientNet-Lite0, channels compared, fused at 1/32": {
+        "backbone": "efficientnet_lite0",
+        "channels": True,
+        "neck_level": 2,
+        "jnd": OFF,
+    },
     "MobileNetV1, no attention, no DSC, two layers": {
         "backbone": "mobilenet_v1",
         "attention": "none",

@@ -108,15 +108,15 @@ class SemanticBranch(nn.Module):
 
 
 class MomentBranch(nn.Module):
-    """A dense layer on standardised means and deviations of the trunk's channels."""
+    """A dense layer on what was measured of channels, standardised."""
 
     def __init__(
-        self, channels: int, width: int, dropout: float, fixed_statistics: bool
+        self, inputs: int, width: int, dropout: float, fixed_statistics: bool
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.norm = BatchNorm(2 * channels, fixed=fixed_statistics)
-        self.out = nn.Linear(2 * channels, width)
+        self.norm = BatchNorm(inputs, fixed=fixed_statistics)
+        self.out = nn.Linear(inputs, width)
 
     def forward(self, moments: Tensor) -> Tensor:
         seen = self.norm(moments[:, :, None, None])[:, :, 0, 0]
@@ -152,6 +152,16 @@ class FeatureAdapters(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {n: self.get_submodule(n)(features[n]) for n in DISTILLED_MAPS}
+
+
+def coarsest(taps: Sequence[Tensor]) -> list[Tensor]:
+    """Of maps finest first, the last at each of the three coarsest resolutions."""
+    last = [
+        tap
+        for tap, following in zip(taps, [*taps[1:], None], strict=True)
+        if following is None or following.shape[2:] != tap.shape[2:]
+    ]
+    return last[-3:]
 
 
 def moments_of(taps: Sequence[Tensor]) -> Tensor:

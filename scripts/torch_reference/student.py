@@ -19,6 +19,7 @@ from torch_reference.quality import (
     MultiResolutionFusion,
     Output,
     QualityHead,
+    coarsest,
     moments_of,
     moments_of_parts,
 )
@@ -33,11 +34,11 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk, channels, coarsest = _trunk(config)
+        self.trunk, channels, fused = _trunk(config)
         if config.taps == "single":
-            channels = coarsest = (coarsest[SINGLE_LEVEL],)
+            channels = fused = (fused[SINGLE_LEVEL],)
         width = config.width
-        self.neck = MultiResolutionFusion(coarsest, width, level=config.neck_level)
+        self.neck = MultiResolutionFusion(fused, width, level=config.neck_level)
         self.attention = None
         if config.trunk != "efficientvit" and config.attention != "none":
             self.attention = map_attention(config, width)
@@ -51,7 +52,7 @@ class Student(nn.Module):
             seen = sum(channels)
             if config.detail:
                 seen += sum(channels[:DETAIL_MAPS])
-            self.semantic = MomentBranch(seen, width, config.dropout, pretrained)
+            self.semantic = MomentBranch(2 * seen, width, config.dropout, pretrained)
         seen = 2 * width if config.semantic else width
         self.head = QualityHead(seen, width, config.bins, config.dropout)
 
@@ -61,8 +62,8 @@ class Student(nn.Module):
         if self.config.detail and detail is not None:
             fine = self.trunk(mjnd(detail, self.config.jnd), DETAIL_MAPS)
         if self.config.taps == "single":
-            taps = [_coarsest(taps)[SINGLE_LEVEL]]
-        h = self.neck(_coarsest(taps))
+            taps = [coarsest(taps)[SINGLE_LEVEL]]
+        h = self.neck(coarsest(taps))
         if self.attention is not None:
             h = h + self.attention(h)
         difference = self._branch("difference", h)
@@ -102,7 +103,7 @@ class Student(nn.Module):
 def _trunk(
     config: StudentConfig,
 ) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
-    """The trunk, the channels of its maps, and of those that `_coarsest` keeps."""
+    """The trunk, the channels of its maps, and of those that `coarsest` keeps."""
     if config.trunk == "efficientvit":
         channels = efficientvit.CHANNELS
         return efficientvit.EfficientViT(config), channels, channels
@@ -116,13 +117,3 @@ def _trunk(
     )
     channels = efficientnet_lite.CHANNELS if lite else mobilenet_v1.CHANNELS
     return trunk, channels[taps], channels["multi"]
-
-
-def _coarsest(taps: list[Tensor]) -> list[Tensor]:
-    """Of maps finest first, the last at each of the three coarsest resolutions."""
-    last = [
-        tap
-        for tap, following in zip(taps, [*taps[1:], None], strict=True)
-        if following is None or following.shape[2:] != tap.shape[2:]
-    ]
-    return last[-3:]
