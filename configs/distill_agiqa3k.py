@@ -52,7 +52,7 @@ def get_config() -> DistillConfig:
             parts=True,
             detail=True,
             # Taking out what lies below the threshold of sight costs the probe 0.01 of
-            # SRCC on folds of the training prompts; the teacher keeps it.
+            # SRCC on folds of the training prompts.
             jnd=JndConfig(strength=0.0),
         ),
         # The fit sees pictures whole, as large as they are and as small as the view of

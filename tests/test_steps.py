@@ -251,7 +251,8 @@ def test_a_pair_that_nobody_scored_is_worth_its_likeness():
     batch = batch._replace(mos=jnp.array([jnp.nan, 0.5, -1.0, 1.0]))
     word = NetworkOutput(jnp.zeros(4), None, {"likeness": jnp.full(4, 0.9)})
     graded = steps._with_likeness(batch, word).mos
-    np.testing.assert_allclose(graded, [z_of_likeness(0.9), 0.5, -1, 1], rtol=1e-6)
+    said = z_of_likeness(jnp.full(1, 0.9))
+    np.testing.assert_allclose(graded, [said[0], 0.5, -1, 1], rtol=1e-6)
     plain = word._replace(features={})
     assert steps._with_likeness(batch, plain) is batch
 
