@@ -5,6 +5,7 @@ read, in windows of the same size. What nobody scored is worth its likeness.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -56,14 +57,6 @@ def see_compared(
       InputError: if a picture cannot be read, or a pair differs in size; names the
         file.
     """
-
-    @jax.jit
-    def compare(variables: Any, reference: Array, distorted: Array) -> list[Array]:
-        # What the comparison does not depend on is not computed.
-        output = cast(NetworkOutput, network.apply(variables, reference, distorted))
-        features = output.features
-        return [features["channels"], z_of_likeness(features["likeness"])]
-
     seen: list[Seen] = []
     for source in mixture.sources:
         if source.kinds:
@@ -71,10 +64,21 @@ def see_compared(
         else:
             pairs = _pictures(source, view, progress)
         for reference, distorted, z in pairs:
-            found = compare(variables, reference, distorted)
+            found = _compared(variables, reference, distorted, network=network)
             channels, said = (np.asarray(each)[: len(z)] for each in found)
             seen.append(Seen(channels, np.where(np.isnan(z), said, z)))
     return Seen(*map(np.concatenate, zip(*seen, strict=True)))
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def _compared(
+    variables: Any, reference: Array, distorted: Array, *, network: Teacher
+) -> list[Array]:
+    """Channels, and z of the likeness."""
+    # What the comparison does not depend on is not computed.
+    output = cast(NetworkOutput, network.apply(variables, reference, distorted))
+    features = output.features
+    return [features["channels"], z_of_likeness(features["likeness"])]
 
 
 def _pictures(source: SourceData, view: Preprocessing, progress: bool) -> Pairs:
