@@ -18,7 +18,7 @@ from ganiqa_jax.data.mixture import Mixture, SourceData
 from ganiqa_jax.data.reading import open_picture, open_record
 from ganiqa_jax.models import Teacher
 from ganiqa_jax.models.comparison import z_of_likeness
-from ganiqa_jax.moments import Seen
+from ganiqa_jax.moments import Seen, only, read
 from ganiqa_jax.progress import track
 from ganiqa_jax.scoring.cropping import views
 from ganiqa_jax.types import NetworkOutput, Params
@@ -97,16 +97,11 @@ def _windows(
     mixture: Mixture, source: SourceData, side: int, number: int, progress: bool
 ) -> Pairs:
     """Damaged windows, and their grades; NaN where they have none."""
-    from ganiqa_jax.data.pipeline import chosen
-
-    alone = dataclasses.replace(
-        mixture,
-        sources=(dataclasses.replace(source, rows=ROWS, weight=0.0),),
-        crop=side,
-        shared_pair_rows=0,
-        shared_picture_rows=0,
+    if not number:
+        return
+    alone = only(
+        dataclasses.replace(mixture, crop=side), dataclasses.replace(source, rows=ROWS)
     )
-    batches = chosen(alone, range(number)) if number else ()
-    for batch in track(batches, -(-number // ROWS), "backbone over damage", progress):
+    for batch in read(alone, range(number), "backbone over damage", progress):
         yield batch.reference, batch.distorted, np.asarray(batch.mos)[:number]
         number -= ROWS

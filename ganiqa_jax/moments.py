@@ -71,7 +71,7 @@ def alone(mixture: Mixture, number: int) -> Mixture:
     """One source of a mixture by itself; of labelled pairs only the pictures."""
     source = mixture.sources[number]
     role = "pictures" if source.labelled else source.role
-    return _only(mixture, dataclasses.replace(source, role=role, rows=ROWS))
+    return only(mixture, dataclasses.replace(source, role=role, rows=ROWS))
 
 
 def damaged(mixture: Mixture, number: int) -> list[Mixture]:
@@ -88,7 +88,7 @@ def damaged(mixture: Mixture, number: int) -> list[Mixture]:
             dataclasses.replace(scored, records=records, kinds=making[0].kinds)
         )
     return [
-        _only(
+        only(
             mixture,
             dataclasses.replace(source, role="unlabelled_pairs", rows=PAIR_ROWS),
         )
@@ -126,7 +126,8 @@ def sizes(
     return found
 
 
-def _only(mixture: Mixture, source: SourceData) -> Mixture:
+def only(mixture: Mixture, source: SourceData) -> Mixture:
+    """This source in place of all others; its rows are all of a batch."""
     return dataclasses.replace(
         mixture,
         sources=(dataclasses.replace(source, weight=0.0),),
@@ -165,7 +166,7 @@ def see(
         moments = _moments(network, view, "parts" if parts else "moments")
         found = [
             (np.asarray(moments(variables, batch.distorted)), np.asarray(batch.mos))
-            for batch in _read(pictures, rows, "trunk over pictures", progress)
+            for batch in read(pictures, rows, "trunk over pictures", progress)
         ]
         both = map(np.concatenate, zip(*found, strict=True))
         return Seen(*(array[: len(rows)] for array in both))
@@ -205,13 +206,13 @@ def see_pairs(
     @functools.cache
     def undamaged() -> float:
         rows = _rows_of(pairs[0], number, held_out)[: pairs[0].batch_size]
-        (batch,) = _read(pairs[0], rows, "", False)
+        (batch,) = read(pairs[0], rows, "", False)
         same = judge(teacher.variables, batch.reference, batch.reference)
         return float(same.mean())
 
     def run(mixture: Mixture, rows: Sequence[int]) -> SeenPairs:
         seen: list[SeenPairs] = []
-        for batch in _read(mixture, rows, "trunk and teacher over damage", progress):
+        for batch in read(mixture, rows, "trunk and teacher over damage", progress):
             shown = batch.reference, batch.distorted
             fall = undamaged() - np.asarray(judge(teacher.variables, *shown))
             both = np.asarray(moments(variables, np.concatenate(shown)))
@@ -241,9 +242,10 @@ def _rows_of(mixture: Mixture, total: int, held_out: Collection[Path]) -> list[i
     ]
 
 
-def _read(
+def read(
     mixture: Mixture, rows: Sequence[int], what: str, progress: bool
 ) -> Iterable[Batch]:
+    """Batches of these rows of a mixture of one source, under a bar."""
     from ganiqa_jax.data.pipeline import chosen
 
     steps = -(-len(rows) // mixture.batch_size)
