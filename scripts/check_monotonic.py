@@ -1,4 +1,4 @@
-"""Does the score fall as damage rises? Photographs, six kinds of damage, five levels.
+"""Does the score fall as damage rises? Photographs, kinds of damage, five levels.
 
     python scripts/check_monotonic.py data/pristine/kodak --model student-s
 
@@ -33,6 +33,7 @@ def main(
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional],
     model: str = "student-s",
     limit: int = 0,
+    kinds: tuple[str, ...] = KINDS,
 ) -> None:
     """Prints a table.
 
@@ -40,14 +41,15 @@ def main(
         pictures: undamaged photographs, or folders of them.
         model: run directory, released folder or released name.
         limit: most pictures taken; 0 takes all.
+        kinds: of damage; by default six that cost every picture quality.
     """
     scorer = create_scorer(model)
     paths = find_pictures(pictures)[: limit or None]
-    scores = np.zeros((len(paths), len(KINDS), 1 + len(LEVELS)))
+    scores = np.zeros((len(paths), len(kinds), 1 + len(LEVELS)))
     for number, path in enumerate(track(paths, len(paths), "photographs", True)):
         pixels = decode_picture(path).pixels
         versions = [pixels]
-        for kind in KINDS:
+        for kind in kinds:
             random = np.random.default_rng(number)
             versions += [distort(pixels, kind, level, random) for level in LEVELS]
         if scorer.card.role == "teacher":
@@ -58,11 +60,11 @@ def main(
             found = scorer.score_batch(np.stack(versions))
         undamaged, *damaged = found
         scores[number, :, 0] = undamaged
-        scores[number, :, 1:] = np.reshape(damaged, (len(KINDS), len(LEVELS)))
+        scores[number, :, 1:] = np.reshape(damaged, (len(kinds), len(LEVELS)))
     falls = np.diff(scores, axis=2) < 0
     print("| damage | steps that fall | " + " | ".join(f"{n}" for n in (0, *LEVELS)))
     print("|---|---|" + "---|" * (1 + len(LEVELS)))
-    for n, kind in enumerate(KINDS):
+    for n, kind in enumerate(kinds):
         means = " | ".join(f"{value:.3f}" for value in scores[:, n].mean(axis=0))
         print(f"| {kind} | {falls[:, n].mean():.1%} | {means} |")
     print(f"All {falls.size} steps: {falls.mean():.1%}. n = {len(paths)} photographs.")

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from random_arrays import normal
 
 from ganiqa_jax.errors import InputError
@@ -23,7 +22,7 @@ def small(**changes):
 
 
 def run(module, variables, *maps):
-    return quick_jit(lambda *maps: module.apply(variables, *maps, train=False))(*maps)
+    return jax.jit(lambda *maps: module.apply(variables, *maps, train=False))(*maps)
 
 
 def random_variables(module, *maps):
@@ -97,7 +96,7 @@ def test_keeps_shape_and_computes_in_bfloat16(window, key):
 def test_starts_as_nothing_beside_the_residual(key):
     x = normal(1, 4, 4, 8)
     module = small(gamma_init=0.0)
-    start = quick_jit(lambda x: module.init_with_output(key, x, train=False))
+    start = jax.jit(lambda x: module.init_with_output(key, x, train=False))
     out, variables = start(x)
     np.testing.assert_array_equal(out, 0)
     np.testing.assert_array_equal(variables["params"]["position_bias"], 0)
@@ -110,7 +109,7 @@ def test_a_channel_group_reaches_only_its_own_and_later_heads():
     variables = head_outputs_visible(variables, 8)
 
     slopes = jax.jacobian(lambda x: module.apply(variables, x, train=False))
-    jacobian = quick_jit(slopes)(x)
+    jacobian = jax.jit(slopes)(x)
     influence = np.abs(jacobian).sum(axis=(0, 1, 2, 4, 5, 6))  # [C out, C in]
 
     np.testing.assert_array_equal(influence[:4, 4:], 0)
@@ -193,7 +192,7 @@ def test_padding_does_not_count_in_the_batch_statistics():
     def new_mean(masked):
         module = small(window=3, mask_padding=masked)
         train = functools.partial(module.apply, train=True, mutable=["batch_stats"])
-        _, changed = quick_jit(train)(variables, x)
+        _, changed = jax.jit(train)(variables, x)
         return changed["batch_stats"]["head_0"]["qkv_norm"]["mean"]
 
     kernel = variables["params"]["head_0"]["qkv"]["kernel"][0, 0]

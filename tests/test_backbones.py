@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 from random_arrays import normal, uniform
@@ -166,7 +165,7 @@ def test_inception_resnet_v2_computes_what_keras_does():
     network = InceptionResNetV2()
     _, variables = shapes(network, 75)
     picture = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 83, 75, 3)))
-    maps = quick_jit(network.apply)(seeded(variables), picture.astype(jnp.float32))
+    maps = jax.jit(network.apply)(seeded(variables), picture.astype(jnp.float32))
     np.testing.assert_allclose(summaries(maps), KERAS_INCEPTION_RESNET_V2, rtol=2e-3)
 
 
@@ -175,7 +174,7 @@ def test_first_tap_joins_mixed_5b_and_every_second_block():
     _, variables = shapes(network, 75)
     picture = uniform(1, 75, 75, 3)
 
-    @quick_jit
+    @jax.jit
     def run(variables, picture):
         return network.apply(variables, picture, capture_intermediates=True)
 
@@ -212,7 +211,7 @@ def test_residual_block_adds_its_scaled_branches(key):
     block = ResidualBlock(BLOCK_35, 1.0, activated=False)
     variables = filled(jax.eval_shape(block.init, key, x))
 
-    @quick_jit
+    @jax.jit
     def run(variables, x):
         cases = ((1.0, False), (0.5, False), (0.5, True))
         return [ResidualBlock(BLOCK_35, *case).apply(variables, x) for case in cases]
@@ -249,7 +248,7 @@ def test_dense_mobilenet_maps_hold_the_three():
     """Same layers, so the same weights: only what is given out differs."""
     few, many = (MobileNetV1(frozen=True, taps=taps) for taps in ("multi", "dense"))
     variables, pictures = seeded(shapes(few, 64)[1]), uniform(1, 64, 64, 3)
-    maps, wanted = (quick_jit(net.apply)(variables, pictures) for net in (many, few))
+    maps, wanted = (jax.jit(net.apply)(variables, pictures) for net in (many, few))
     sides = [(m.shape[1], m.shape[-1]) for m in maps]
     assert sides == [(16, 96), (8, 192), (4, 384), (4, 384), (4, 384), (2, 768)]
     for kept, own in zip(coarsest(maps), wanted, strict=True):
@@ -284,7 +283,7 @@ def test_a_picture_gets_its_gradient_through_frozen_layers(key):
     def total(x):
         return sum(jnp.sum(m) for m in network.apply(variables, x))
 
-    gradient = quick_jit(jax.grad(total))(x)
+    gradient = jax.jit(jax.grad(total))(x)
     assert np.isfinite(gradient).all()
     assert gradient.any(axis=(1, 2)).all()
 
@@ -316,7 +315,7 @@ def test_stochastic_depth_drops_branches_of_whole_pictures(key):
         jax.eval_shape(functools.partial(mixing.init, train=False), key, x)
     )
 
-    @quick_jit
+    @jax.jit
     def run(seed):
         rngs = {"dropout": jax.random.key(seed)}
         out = mixing.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])
@@ -354,7 +353,7 @@ def test_mobilenet_names_what_a_photograph_shows(number, label, chance, toleranc
     network = MobileNetV1(frozen=True, classes=1000)
     shape = jax.eval_shape(network.init, jax.random.key(0), picture)
     variables = place(load_backbone(weights, "mobilenet_v1"), shape)
-    logits = quick_jit(network.apply)(variables, picture)[-1]
+    logits = jax.jit(network.apply)(variables, picture)[-1]
     chances = jax.nn.softmax(logits)[0]
     assert int(jnp.argmax(chances)) == label
     assert abs(float(chances[label]) - chance) < tolerance
@@ -368,7 +367,7 @@ def inception_v3():
     picture = jax.ShapeDtypeStruct((1, 107, 107, 3), jnp.float32)
     shape = jax.eval_shape(network.init, jax.random.key(0), picture)
     variables = place(values, shape)
-    return values, quick_jit(
+    return values, jax.jit(
         lambda x: network.apply(variables, x, capture_intermediates=True)
     )
 

@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_arrays import normal
 
 from ganiqa_jax.models.comparison import KINDS, compare, z_of_likeness
 
-compared = quick_jit(lambda *taps: compare(taps))
+compared = jax.jit(lambda *taps: compare(taps))
 
 
 def maps(seed: int = 0, pairs: int = 3) -> list[jax.Array]:
@@ -90,7 +89,7 @@ def test_the_gradient_is_finite(damage):
         pairs = [jnp.concatenate([tap, tap + added]) for tap in references]
         return sum(found.sum() for found in compare(pairs))
 
-    slope = quick_jit(jax.grad(total))(damage)
+    slope = jax.jit(jax.grad(total))(damage)
     assert np.isfinite(slope)
     assert damage == 0 or np.abs(slope) > 0.1
 

@@ -3,7 +3,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from random_arrays import normal
 
 from ganiqa_jax.models.conformer import (
@@ -16,13 +15,13 @@ from ganiqa_jax.models.conformer import (
 
 
 def initialised(module, *maps):
-    return quick_jit(lambda *maps: module.init(jax.random.key(1), *maps, train=False))(
+    return jax.jit(lambda *maps: module.init(jax.random.key(1), *maps, train=False))(
         *maps
     )
 
 
 def run(module, variables, *maps):
-    return quick_jit(lambda *maps: module.apply(variables, *maps, train=False))(*maps)
+    return jax.jit(lambda *maps: module.apply(variables, *maps, train=False))(*maps)
 
 
 def shapes_of(module, *maps):
@@ -127,7 +126,7 @@ def test_one_position_table_serves_both_maps_and_every_grid():
 def test_the_position_table_starts_small(key):
     module = Transformer(heads=2, expansion=1, embedding_grid=4)
     x = jnp.zeros((1, 4, 4, 8))
-    variables = quick_jit(lambda: module.init(key, x, x, train=False))()
+    variables = jax.jit(lambda: module.init(key, x, x, train=False))()
     assert 0.01 < variables["params"]["embedding"].std() < 0.03
 
 
@@ -144,7 +143,7 @@ def test_the_position_table_is_resized_bilinearly():
             entering.append(args[0])
         return next_fun(*args, **kwargs)
 
-    @quick_jit
+    @jax.jit
     def inputs():
         with nn.intercept_methods(record):
             module.apply({**variables, "params": params}, x, 2 * x, train=False)
@@ -162,7 +161,7 @@ def test_dropout_acts_in_training_only_and_statistics_move(key):
     x = normal(2, 3, 3, 8)
     variables = initialised(module, x, x)
 
-    @quick_jit
+    @jax.jit
     def trained(key):
         return module.apply(
             variables, x, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]

@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from compiling import quick_jit
 
 from ganiqa_jax import release
 from ganiqa_jax.config import StudentConfig, TeacherConfig
@@ -98,7 +98,7 @@ def test_every_map_and_score_is_that_of_the_published_network(released):
     network, variables, card = release.load_model(folder / "released")
     assert card.config == CONFIGS[arch]
     pair = [seeded_pictures(n, (2, SIDE, SIDE, 3)) for n in ("reference", "distorted")]
-    out = quick_jit(network.apply)(variables, *pair)
+    out = jax.jit(network.apply)(variables, *pair)
     with np.load(GOLDENS / f"{arch}.npz") as golden:
         for name in ("difference", "reference", "encoded", "decoded"):
             found = np.asarray(out.features[name])[:, ::4, ::4]

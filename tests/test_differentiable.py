@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from fake_models import fake_model
 from PIL import Image, ImageFilter
 from skimage import data as photographs
@@ -28,7 +27,7 @@ def loss_and_slope():
     """The loss of two pictures, and its gradient in them: one program for all."""
     loss = gq.as_loss()
 
-    @quick_jit
+    @jax.jit
     def run(pictures):
         each, back = jax.vjp(loss, pictures)
         return each, back(jnp.ones_like(each))[0]

@@ -11,6 +11,7 @@ from ganiqa_jax.data.distortions import (
     GRADED_KINDS,
     KADID_KINDS,
     LEVELS,
+    MEDIUM_KINDS,
     distort,
 )
 from ganiqa_jax.data.distortions_pixels import (
@@ -93,6 +94,7 @@ RANDOM_KINDS = {
     *("gaussian_noise", "white_noise", "color_noise", "impulse_noise"),
     *("multiplicative_noise", "denoise", "motion_blur", "color_shift", "mean_shift"),
     *("jitter", "patch_shift", "color_block", "contrast_change", "local_warp"),
+    *("haze", "underwater"),
 }
 
 
@@ -112,11 +114,9 @@ def test_unknown_kind_and_level_are_named(random):
         distort(scene(), "jpeg", 6, random)
 
 
-def test_every_kind_is_of_kadid_or_of_generators_and_none_of_both():
-    assert set(KADID_KINDS) | set(GENERATOR_KINDS) | {"gaussian_noise"} == set(
-        DISTORTIONS
-    )
-    assert not set(KADID_KINDS) & set(GENERATOR_KINDS)
+def test_every_kind_is_of_one_set():
+    sets = (*KADID_KINDS, *GENERATOR_KINDS, *MEDIUM_KINDS, "gaussian_noise")
+    assert sorted(sets) == sorted(DISTORTIONS)
 
 
 def test_kinds_that_stored_data_sets_draw_from_stay_in_their_order():
@@ -194,6 +194,27 @@ def test_saturation_goes_to_grey_and_gains(windows, random):
         for x in (windows[0], distort(windows[0], "saturation_lab", 3, random))
     ]
     assert chroma[1] > 1.5 * chroma[0]
+
+
+def test_haze_greys_and_water_takes_red_first(windows, random):
+    white, black = np.full((2, 30, 40, 3), [[[[255]]], [[[0]]]], np.uint8)
+    # Of the light of the scene what is left; the rest is of the medium.
+    haze, water = (
+        np.subtract(
+            *(
+                distort(flat, kind, 3, np.random.default_rng(2)).astype(float)
+                for flat in (white, black)
+            )
+        )
+        for kind in ("haze", "underwater")
+    )
+    assert np.ptp(haze, axis=2).max() <= 1 and np.ptp(haze) > 20
+    assert water[..., 0].max() < water[..., 1:].min()
+    for kind in MEDIUM_KINDS:
+        spread = [distort(windows[0], kind, level, random).std() for level in LEVELS]
+        assert (np.diff(spread) < 0).all()
+    cast = to_lab(distort(windows[0], "underwater", 5, random)).mean((0, 1))
+    assert cast[1] < to_lab(windows[0]).mean((0, 1))[1] - 10
 
 
 @pytest.mark.parametrize(("level", "most"), [(1, 64), (5, 6)])

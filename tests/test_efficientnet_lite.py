@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from random_arrays import uniform
 from test_backbones import filled, learned, seeded, shapes
 from test_convert_names import random_state, unit
@@ -145,7 +144,7 @@ def test_a_block_is_what_is_written_out(number, key):
     x = uniform(1, 71, 64, 3)
     variables = seeded(jax.eval_shape(network.init, key, x))
 
-    @quick_jit
+    @jax.jit
     def run(variables, x):
         return network.apply(variables, x, capture_intermediates=True)[1]
 

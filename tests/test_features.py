@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from random_arrays import normal
 
 from ganiqa_jax.models.conv import Conv
@@ -22,7 +21,7 @@ TAPS = ((2, 6, 6, 5), (2, 3, 3, 7), (2, 2, 2, 9))
 
 def start(module, maps):
     """Output and first variables, compiled as one."""
-    return quick_jit(lambda m: module.init_with_output(jax.random.key(1), m))(maps)
+    return jax.jit(lambda m: module.init_with_output(jax.random.key(1), m))(maps)
 
 
 def taps_of(shapes=TAPS):
@@ -55,7 +54,7 @@ def test_level_weights_choose_between_levels():
     params = start(module, taps)[1]["params"]
     np.testing.assert_array_equal(params["level_weights"], 0)
     params = {**params, "level_weights": 90 * jnp.eye(3)[chosen]}
-    fuse = quick_jit(lambda taps: module.apply({"params": params}, taps))
+    fuse = jax.jit(lambda taps: module.apply({"params": params}, taps))
     first = fuse(taps)
     for other in range(3):
         changed = [2 * t + 1 if i == other else t for i, t in enumerate(taps)]
@@ -68,7 +67,7 @@ def test_every_level_is_normalised_before_the_sum():
     taps = taps_of()
     first, variables = start(module, taps)
     louder = [taps[0], 1000 * taps[1], taps[2]]
-    second = quick_jit(module.apply)(variables, louder)
+    second = jax.jit(module.apply)(variables, louder)
     np.testing.assert_allclose(first, second, atol=1e-2)
 
 

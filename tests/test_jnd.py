@@ -4,16 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 
 from ganiqa_jax.config import JndConfig
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.image import jnd as jnd_module
 from ganiqa_jax.image.jnd import luminance_adaptation
 
-jnd_map = quick_jit(jnd_module.jnd_map, static_argnames="form")
-mjnd = quick_jit(jnd_module.mjnd, static_argnames="config")
-pattern_complexity = quick_jit(jnd_module.pattern_complexity)
+jnd_map = jax.jit(jnd_module.jnd_map, static_argnames="form")
+mjnd = jax.jit(jnd_module.mjnd, static_argnames="config")
+pattern_complexity = jax.jit(jnd_module.pattern_complexity)
 
 FORMS = ("yang", "wu2017")
 
@@ -141,7 +140,7 @@ def test_gradients_are_finite_on_black_white_flat_and_rough(form):
     def total(x):
         return (jnd_module.mjnd(x, JndConfig(form=form)) * weights).sum()
 
-    slopes = quick_jit(jax.grad(total))(images)
+    slopes = jax.jit(jax.grad(total))(images)
     assert np.isfinite(slopes).all()
     assert np.abs(slopes[3]).max() > 0.1
 

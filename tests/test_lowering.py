@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 
 from ganiqa_jax.errors import InputError
 from ganiqa_jax.export import lowering, onnx_file
@@ -112,7 +111,7 @@ def test_graph_computes_what_jax_computes_for_any_batch(name):
     for batch in (1, 3):
         x = RANDOM.normal(size=(batch, 8, 8, 6)).astype(np.float32)
         got = session.run(None, {"x": x})[0]
-        wanted = quick_jit(weighted)(x)
+        wanted = jax.jit(weighted)(x)
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -197,7 +196,7 @@ def test_norms_and_softmax_become_one_operator_each(axis):
     assert not {"Exp", "Sqrt", "ReduceMean", "ReduceMax"} & set(operators)
     x = RANDOM.normal(size=(2, 8, 8, 8)).astype(np.float32)
     got = session.run(None, {"x": x})[0]
-    np.testing.assert_allclose(got, quick_jit(function)(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got, jax.jit(function)(x), rtol=1e-4, atol=1e-4)
 
 
 def test_scales_before_a_convolution_go_into_its_filters():
@@ -210,7 +209,7 @@ def test_scales_before_a_convolution_go_into_its_filters():
     assert operators[:3] == ["Transpose", "Add", "Conv"]
     x = RANDOM.uniform(0, 255, size=(2, 8, 8, 6)).astype(np.float32)
     got = session.run(None, {"x": x})[0]
-    np.testing.assert_allclose(got, quick_jit(function)(x), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(got, jax.jit(function)(x), rtol=1e-4, atol=1e-3)
 
 
 def test_what_onnx_lacks_is_named():

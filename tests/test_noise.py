@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 
 from ganiqa_jax.config import NoiseConfig
 from ganiqa_jax.image import noise
 
-jit = functools.partial(quick_jit, static_argnums=2)
+jit = functools.partial(jax.jit, static_argnums=2)
 noise_pictures = jit(noise.noise_pictures)
 noise_features = jit(noise.noise_features)
 drop_tokens = jit(noise.drop_tokens)
@@ -114,7 +113,7 @@ def test_feature_noise_has_finite_gradients_on_constant_features(key):
     def total(h):
         return (noise.noise_features(key, h, FEATURES) ** 2).sum()
 
-    slope = quick_jit(jax.grad(total))(jnp.ones((1, 2, 2, 4)))
+    slope = jax.jit(jax.grad(total))(jnp.ones((1, 2, 2, 4)))
     np.testing.assert_allclose(slope, 2.0)
 
 

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from fake_models import fake_model
 from PIL import Image
 from random_weights import random_weights
@@ -111,7 +110,7 @@ def started(variables, pictures, scored):
     )
 
 
-apply = quick_jit(Student(STUDENT).apply)
+apply = jax.jit(Student(STUDENT).apply)
 
 
 def outputs(variables, pictures: Mixture):
@@ -375,7 +374,7 @@ def test_pictures_are_seen_at_several_sizes_and_with_their_detail(pictures):
 
     (batch,) = batches(large, steps=1)
     seen = see(large)
-    network = quick_jit(Student(student).apply)
+    network = jax.jit(Student(student).apply)
     pixels = np.round(255 * batch.distorted).astype(np.uint8)
     shown = map(np.concatenate, zip(*(views(x, view) for x in pixels), strict=True))
     wanted = network(variables, *(np.float32(x) / 255 for x in shown))
@@ -477,7 +476,7 @@ def test_a_teacher_starts_from_what_it_compares(noisy, tmp_path):
     started = probe.start_teacher(network, variables, mixture, config, progress=False)
     norm = started["frozen"]["semantic"]["norm"]
     np.testing.assert_allclose(norm["mean"], seen.moments.mean(axis=0), rtol=1e-5)
-    apply = quick_jit(network.apply)
+    apply = jax.jit(network.apply)
     shown = [
         np.stack([views(np.asarray(Image.open(path)), view)[0][0] for path in paths])
         for paths in zip(

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compiling import quick_jit
 from random_arrays import normal, uniform
 from random_weights import random_weights
 
@@ -34,7 +33,7 @@ from ganiqa_jax.terms import distillation_terms, drop_term
 from ganiqa_jax.types import Batch, NetworkOutput
 
 SIDE = 64
-NARROW = dict(width=8, heads=2, attention_key_dim=4, attention_kernels=(3, 3))
+NARROW = dict(width=8, heads=2, expansion=1, attention="none")  # quick to compile
 OPTIM = OptimConfig(peak_lr=3e-3, warmup=0.0, ema_decay=0.9, max_nonfinite=2)
 
 
@@ -44,7 +43,6 @@ def tiny_teacher() -> Teacher:
             backbone="mobilenet_v1",
             dropout=0.0,
             jnd=JndConfig(strength=0.0),
-            attention_grid=8,
             **NARROW,
         )
     )
@@ -121,7 +119,7 @@ def jitted_distill_step(rule="adamw"):
     _, _, step = distilling(rule)
     # With every term in one program: each program takes a quarter of a minute.
     weights = DistillWeights(drop=1.0 if rule == "adamw" else 0.0, ramp=0.0)
-    return quick_jit(functools.partial(step, weights=weights))
+    return jax.jit(functools.partial(step, weights=weights))
 
 
 def moved(before, after) -> list[str]:
@@ -184,7 +182,7 @@ def test_no_gradient_reaches_the_teacher():
     def loss(aim):
         return step(state, aim, make_batch(), weights=DistillWeights())[1]["loss"]
 
-    for leaf in jax.tree.leaves(quick_jit(jax.grad(loss))(aim)):
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(aim)):
         np.testing.assert_array_equal(leaf, 0.0)
 
 
@@ -213,7 +211,7 @@ def test_steps_fit_one_batch_and_what_the_damage_of_its_pairs_costs():
 def test_control_learns_without_a_teacher():
     state, _, step = distilling()
     weights = DistillWeights().without_teacher()
-    run = quick_jit(functools.partial(step, teacher=None, weights=weights))
+    run = jax.jit(functools.partial(step, teacher=None, weights=weights))
     after, metrics = run(state, {}, make_batch())
     assert set(metrics) == {"loss", "grad_norm", "nonfinite", "hard", "rank", "plcc"}
     assert moved(state.params["network"], after.params["network"])

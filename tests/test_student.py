@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from flax import nnx
 from random_weights import random_weights
 
@@ -33,6 +32,7 @@ TINY = StudentConfig(
 )
 
 
+@functools.cache
 def shapes_of(config, side=SIDE):
     picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     init = Student(config).init_with_output
@@ -79,7 +79,7 @@ def runner(config, train, noise):
                 mutable=["batch_stats"] if train else [],
             )[0]
 
-    return quick_jit(run)
+    return jax.jit(run)
 
 
 def test_parts_have_the_sizes_of_the_design():
@@ -116,7 +116,7 @@ def test_quality_map_has_the_score_as_its_mean_and_sees_its_own_place():
     variables = random_variables(TINY)
     changed = PICTURES.at[:, :, 48:].set(0.5)
 
-    @quick_jit
+    @jax.jit
     def run(pictures):
         with nn.intercept_methods(sampled_pixels):
             return Student(TINY).apply(variables, pictures, local=True)
@@ -135,7 +135,7 @@ def test_score_of_parts_is_the_mean_over_what_the_head_says_of_each():
     config = dataclasses.replace(TINY, parts=True)
     variables = random_variables(config)
 
-    @quick_jit
+    @jax.jit
     def run(variables):
         with nn.intercept_methods(sampled_pixels):
             return Student(config).apply(variables, PICTURES, parts=True)
@@ -164,7 +164,7 @@ def test_detail_is_seen_beside_the_whole():
     config = dataclasses.replace(TINY, parts=True, detail=True)
     variables = random_variables(config)
 
-    @quick_jit
+    @jax.jit
     def run(*seen):
         with nn.intercept_methods(sampled_pixels):
             return Student(config).apply(variables, *seen, parts=True, local=True)
@@ -248,7 +248,7 @@ def test_every_part_learns(trunk, frozen):
     variables = random_variables(config)
     assert "trunk" in variables["params"]
 
-    @quick_jit
+    @jax.jit
     def gradient(params):
         def total(params):
             output, _ = Student(config).apply(

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import quick_jit
 from flax import nnx
 from random_weights import random_weights
 
@@ -52,7 +51,7 @@ ONE, TWO = jnp.asarray(PICTURES, jnp.float32)
 
 @functools.cache
 def scorer(config):
-    return quick_jit(functools.partial(Teacher(config).apply, train=False))
+    return jax.jit(functools.partial(Teacher(config).apply, train=False))
 
 
 def test_predecessor_has_its_published_size():
@@ -141,7 +140,7 @@ def test_every_trainable_part_learns():
         return output.z.sum() + output.logits[:, 0].sum()
 
     with nn.intercept_methods(sampled_pixels):
-        parts = quick_jit(jax.grad(total))(variables["params"])
+        parts = jax.jit(jax.grad(total))(variables["params"])
     for name in ("fusion", "attention", "dsc", "transformer", "semantic", "head"):
         gradients = jax.tree.leaves(parts[name])
         assert all(np.isfinite(g).all() for g in gradients), name
@@ -167,7 +166,7 @@ def test_bfloat16_leaves_scores_and_parameters_in_float32():
 def test_the_score_layer_starts_small(key):
     head = QualityHead(width=64, bins=3)
     pooled = jnp.ones((1, 128))
-    params = quick_jit(lambda k: head.init(k, pooled, train=False)["params"])(key)
+    params = jax.jit(lambda k: head.init(k, pooled, train=False)["params"])(key)
     assert 0.007 < params["score"]["kernel"].std() < 0.013
     np.testing.assert_array_equal(params["score"]["bias"], 0)
 

@@ -11,7 +11,8 @@ denoiser, are chosen here. They were set by eye and by PSNR so that level 1 is j
 visible and level 5 is plainly bad. Where the paper has a change in either direction
 (`mean_shift`, `contrast_change`), the generator decides which.
 
-The others imitate what generators and upscalers do.
+The others imitate what generators and upscalers do, and what haze and water do to
+what is seen through them.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from ganiqa_jax.data import distortions_colour as colour
 from ganiqa_jax.data import distortions_compression as compression
 from ganiqa_jax.data import distortions_contrast as contrast
 from ganiqa_jax.data import distortions_generators as generators
+from ganiqa_jax.data import distortions_medium as medium
 from ganiqa_jax.data import distortions_noise as noise
 from ganiqa_jax.data import distortions_spatial as spatial
 from ganiqa_jax.data import kadid10k
@@ -64,6 +66,8 @@ DISTORTIONS: Mapping[str, Distortion] = {
     "color_block": spatial.color_block,
     "sharpen": contrast.sharpen,
     "contrast_change": contrast.contrast_change,
+    "haze": medium.haze,
+    "underwater": medium.underwater,
 }
 """Every kind there is. `white_noise` is `gaussian_noise` under KADID-10k's name."""
 
@@ -82,6 +86,9 @@ GENERATOR_KINDS = (
     "local_warp",
 )
 """What generators and upscalers do to a picture."""
+
+MEDIUM_KINDS = ("haze", "underwater")
+"""What air and water do to what is seen through them."""
 
 KADID_KINDS = tuple(kadid10k.KINDS.values())
 """The kinds of KADID-10k in the order of its paper."""

@@ -20,6 +20,7 @@ from ganiqa_jax.data.distortions import (
     GRADED_KINDS,
     KADID_KINDS,
     LEVELS,
+    MEDIUM_KINDS,
     distort,
 )
 from ganiqa_jax.data.records import Record
@@ -29,9 +30,13 @@ KINDS: Mapping[Damages, tuple[str, ...]] = {
     "graded": GRADED_KINDS,
     "generators": GENERATOR_KINDS,
     "kadid": KADID_KINDS,
+    "medium": MEDIUM_KINDS,
     "all": tuple(dict.fromkeys(KADID_KINDS + GENERATOR_KINDS)),
 }
-"""Kinds of damage by the name of their set in a configuration."""
+"""Kinds of damage by the name of their set in a configuration.
+
+`all` is what the released teacher has learned from: not yet haze and water.
+"""
 
 MARGIN = 8
 """Pixels that a window is larger than its crop: the side of a JPEG block, so that the
