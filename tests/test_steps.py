@@ -1,5 +1,6 @@
 """The two steps: what moves, what does not, and on which devices."""
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -48,17 +49,16 @@ def tiny_teacher() -> Teacher:
     )
 
 
-def tiny_student() -> Student:
-    return Student(
-        StudentConfig(
-            trunk="mobilenet_v1",
-            trunk_weights="not read, but their statistics stay fixed",
-            frozen_blocks=11,
-            dropout=0.0,
-            jnd=JndConfig(strength=0.0),
-            **NARROW,
-        )
+def tiny_student(**changes) -> Student:
+    config = StudentConfig(
+        trunk="mobilenet_v1",
+        trunk_weights="not read, but their statistics stay fixed",
+        frozen_blocks=11,
+        dropout=0.0,
+        jnd=JndConfig(strength=0.0),
+        **NARROW,
     )
+    return Student(dataclasses.replace(config, **changes))
 
 
 def make_batch(rows: int = 4, pairs: int = 2) -> Batch:
@@ -275,7 +275,8 @@ def test_teacher_needs_a_reference_for_every_row():
 def test_both_steps_and_predict_lower_for_cuda_and_tpu():
     state, aim, _ = distilling()
     one = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-    student = jax.eval_shape(tiny_student().init, jax.random.key(2), one)
+    network = tiny_student(attention="cga", attention_kernels=(3, 3))
+    student = jax.eval_shape(network.init, jax.random.key(2), one)
     traced = jitted_distill_step().trace(state, aim, make_batch())
     traced.lower(lowering_platforms=("cuda",))
     traced.lower(lowering_platforms=("tpu",))
@@ -296,7 +297,7 @@ def test_both_steps_and_predict_lower_for_cuda_and_tpu():
     pairs = make_batch(rows=2, pairs=2)
     traced = step.trace(teacher_state, aim["frozen"], pairs, jax.random.key(0))
     of_pairs = jax.jit(functools.partial(steps.predict_pairs, teacher=teacher))
-    of_pictures = jax.jit(functools.partial(steps.predict, student=tiny_student()))
+    of_pictures = jax.jit(functools.partial(steps.predict, student=network))
     programs = (
         traced,
         of_pairs.trace(aim, pairs.reference, pairs.distorted),

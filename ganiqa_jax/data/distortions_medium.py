@@ -3,11 +3,11 @@
 Light of the scene fades with the way that it goes, and light of the medium comes in
 for it: a share exp(-a d) of the one and the rest of the other, at distance d, with an
 attenuation a of each colour. Source: Narasimhan, Nayar, "Vision and the Atmosphere",
-IJCV 2002, equation 9, for air; Jaffe, "Computer Modeling and the Design of Optimal
-Underwater Imaging Systems", IEEE Journal of Oceanic Engineering 1990, for water,
-without forward scattering, which is a blur. Both speak of light; here the shares are
-of grey levels, as is common for training data. The distance is a plane, nearest at a
-side that chance decides: pictures have no depth.
+IJCV 2002, for air; Jaffe, "Computer Modeling and the Design of Optimal Underwater
+Imaging Systems", IEEE Journal of Oceanic Engineering 1990, for water, without forward
+scattering, which is a blur. Both speak of light; here the shares are of grey levels, as
+is common for training data, and strengths and colours are chosen by eye. The distance
+is a plane, nearest at a side that chance decides: pictures have no depth.
 """
 
 import numpy as np
