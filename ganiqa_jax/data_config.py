@@ -33,9 +33,9 @@ class SourceConfig:
         `DataConfig.shared_pair_rows` or `shared_picture_rows`.
       distort: its pristine pictures alone are read, and damaged as they are: a new
         kind and level each time. `generators` is what generators leave, `kadid` the
-        25 kinds of KADID-10k, `all` both; `medium` haze and water; `graded` those
-        that can be graded, which the role `labelled_pairs` needs (`generators` can be
-        too). None reads pairs.
+        25 kinds of KADID-10k, `medium` haze and water, `all` these three; `graded`
+        those that can be graded, which the role `labelled_pairs` needs (`generators`
+        can be too). None reads pairs.
     """
 
     dataset: str

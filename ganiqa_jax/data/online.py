@@ -31,12 +31,9 @@ KINDS: Mapping[Damages, tuple[str, ...]] = {
     "generators": GENERATOR_KINDS,
     "kadid": KADID_KINDS,
     "medium": MEDIUM_KINDS,
-    "all": tuple(dict.fromkeys(KADID_KINDS + GENERATOR_KINDS)),
+    "all": tuple(dict.fromkeys(KADID_KINDS + GENERATOR_KINDS + MEDIUM_KINDS)),
 }
-"""Kinds of damage by the name of their set in a configuration.
-
-`all` is what the released teacher has learned from: not yet haze and water.
-"""
+"""Kinds of damage by the name of their set in a configuration."""
 
 MARGIN = 8
 """Pixels that a window is larger than its crop: the side of a JPEG block, so that the
