@@ -57,7 +57,7 @@ def get_config() -> DistillConfig:
         ),
         # The fit sees pictures whole, as large as they are and as small as the view of
         # the whole makes them; the steps see less, which costs less.
-        probe=ProbeConfig(steps=700, crops=1, sides=(512, 320), parts=True, pairs=800),
+        probe=ProbeConfig(steps=700, crops=1, sides=(512, 320), parts=True, pairs=1600),
         data=DataConfig(
             sources=(
                 SourceConfig(
@@ -67,7 +67,7 @@ def get_config() -> DistillConfig:
                     rows=4,
                     short_side=352,
                     split="cross-train",
-                    distort="graded",
+                    distort="all",
                 ),
                 SourceConfig(
                     "agiqa3k", f"{DATA}/agiqa3k", "pictures", rows=16, short_side=320

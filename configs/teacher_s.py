@@ -9,7 +9,7 @@ Before:   ganiqa data photographs $GANIQA_DATA/photographs, and undamaged photog
           of your own beside those nine; ours were 16 of Kodak's.
 Needs:    $GANIQA_DATA (default: data) with photographs/ and weights/, which
           configs/distill_agiqa3k.py tells how to fill.
-Measured: 7 minutes on one CPU core; SRCC 0.930 on SR4KIQA, which nothing was learned
+Measured: 7 minutes on one CPU core; SRCC 0.933 on SR4KIQA, which nothing was learned
           from (see the README for the interval).
 """
 
