@@ -12,6 +12,7 @@ from random_weights import random_weights
 
 from ganiqa_jax.config import JndConfig, NoiseConfig, StudentConfig
 from ganiqa_jax.errors import InputError
+from ganiqa_jax.image.jnd import mjnd
 from ganiqa_jax.models import Student
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.quality import MomentBranch, QualityHead
@@ -61,6 +62,31 @@ def sampled_pixels(next_fun, args, kwargs, context):
     grey = args[0][..., :1]
     maps = [jnp.repeat(grey[:, ::s, ::s], channels, -1) for s, channels in strides]
     return maps[: kwargs.get("first") or None]
+
+
+class Seen(Exception):
+    """Ends a network where its trunk has been asked for what a test looks at."""
+
+
+def test_the_trunk_sees_minimum_jnd_pictures_and_detail():
+    whole, detail = PICTURES[:1], PICTURES[1:]
+    jnd = JndConfig(strength=1.0)
+    config = dataclasses.replace(TINY, detail=True, jnd=jnd)
+    seen = []
+
+    def noted(next_fun, args, kwargs, context):
+        if not isinstance(context.module, MobileNetV1):
+            return next_fun(*args, **kwargs)
+        seen.append(args[0])
+        if len(seen) == 2:
+            raise Seen
+        return sampled_pixels(next_fun, args, kwargs, context)
+
+    with nn.intercept_methods(noted), pytest.raises(Seen):
+        Student(config).apply({}, whole, detail)
+    for trunk_input, picture in zip(seen, (whole, detail), strict=True):
+        np.testing.assert_array_equal(trunk_input, mjnd(picture, jnd))
+        assert not np.allclose(trunk_input, picture, atol=1e-3)
 
 
 @functools.cache

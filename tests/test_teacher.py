@@ -12,6 +12,7 @@ from random_weights import random_weights
 
 from ganiqa_jax.config import JndConfig, TeacherConfig
 from ganiqa_jax.errors import InputError
+from ganiqa_jax.image.jnd import mjnd
 from ganiqa_jax.models import Teacher
 from ganiqa_jax.models.backbones.mobilenet_v1 import MobileNetV1
 from ganiqa_jax.models.quality import QualityHead
@@ -52,6 +53,28 @@ ONE, TWO = jnp.asarray(PICTURES, jnp.float32)
 @functools.cache
 def scorer(config):
     return jax.jit(functools.partial(Teacher(config).apply, train=False))
+
+
+class Seen(Exception):
+    """Ends a network where its backbone has been asked."""
+
+
+def test_the_backbone_sees_minimum_jnd_pictures():
+    jnd = JndConfig(strength=1.0)
+    seen = []
+
+    def noted(next_fun, args, kwargs, context):
+        if not isinstance(context.module, MobileNetV1):
+            return next_fun(*args, **kwargs)
+        seen.append(args[0])
+        raise Seen
+
+    with nn.intercept_methods(noted), pytest.raises(Seen):
+        Teacher(dataclasses.replace(TINY, jnd=jnd)).apply({}, ONE, TWO)
+    (backbone_input,) = seen
+    both = jnp.concatenate([ONE, TWO])
+    np.testing.assert_array_equal(backbone_input, mjnd(both, jnd))
+    assert not np.allclose(backbone_input, both, atol=1e-3)
 
 
 def test_predecessor_has_its_published_size():
