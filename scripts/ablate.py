@@ -7,8 +7,9 @@
 A variant is the configuration with one thing changed. It is trained anew for each fold
 and scores the prompts that it has not seen. What is finished is not run again, so that
 the same command goes on after an interruption. The interval is of the mean over the
-folds: prompts are drawn with replacement inside each; differences to `base` are paired.
-What lies beside the variants in the same layout, a baseline's predictions, gets a row.
+folds: prompts are drawn with replacement inside each; differences to `base` are paired,
+draw by draw and seed by seed. What lies beside the variants in the same layout, a
+baseline's predictions, gets a row.
 """
 
 import csv
@@ -40,7 +41,8 @@ class Options:
     Attributes:
       out: folder of the runs.
       config: file of the configuration that the variants change.
-      full: at the size of the configuration; else half of pixels, steps and pairs.
+      full: at the size of the configuration; else three quarters of each side, and half
+        of steps and pairs.
       rows: names of variants; all without.
       seeds: each is a training of every fold.
       main_seeds: the same for the rows that are about distillation as a whole.
@@ -69,7 +71,10 @@ def change(config: Any, **changes: Any) -> Any:
 
 
 def smaller(config: DistillConfig) -> DistillConfig:
-    """Half of the pixels, of pictures smaller alike; half of steps and pairs."""
+    """Three quarters of each side, about half of the pixels; half of steps and pairs.
+
+    A crop of training has whole cells of 32 pixels, and what is seen follows it.
+    """
     crop = round(config.data.crop / 2**0.5 / 32) * 32
     share = crop / config.data.crop
     sources = tuple(
@@ -297,23 +302,27 @@ def interval(values: np.ndarray) -> str:
 
 
 def table(options: Options, splits: list[str]) -> None:
-    """Prints what is finished in full; a row is the mean over its seeds."""
+    """Prints what is finished in full; a row is the mean over its seeds.
+
+    It is compared with the first row on the seeds that both have.
+    """
     print("| variant | seeds | SRCC | PLCC | SRCC against the first row |")
     print("|---|---|---|---|---|")
-    base = None
+    first: dict[int, np.ndarray] = {}
     beside = sorted(path.name for path in options.out.iterdir() if path.is_dir())
     named = {name: what for name, (what, _) in VARIANTS.items()}
     for name, what in (named | {n: n for n in beside if n not in named}).items():
-        found = []
+        found = {}
         for seed in sorted({*options.seeds, *options.main_seeds}):
             folders = [place(options, name, seed, split) for split in splits]
             if all((folder / "predictions.csv").exists() for folder in folders):
-                found.append(curves([read(folder) for folder in folders]))
+                found[seed] = curves([read(folder) for folder in folders])
         if not found:
             continue
-        each = np.mean(found, axis=0)
-        base = each if base is None else base
-        gain = "" if each is base else interval(each[:, 0] - base[:, 0])
+        each = np.mean(list(found.values()), axis=0)
+        gains = [found[seed] - first[seed] for seed in found.keys() & first.keys()]
+        gain = interval(np.mean(gains, axis=0)[:, 0]) if gains else ""
+        first = first or found
         cells = (what, len(found), interval(each[:, 0]), interval(each[:, 1]), gain)
         print(f"| {' | '.join(map(str, cells))} |")
 

@@ -1,0 +1,141 @@
+"""The ablation changes what a row says, and its table is of the right numbers."""
+
+import csv
+import importlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ganiqa_jax.config_json import config_hash
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SPLITS = ["kfold-5/1+val", "kfold-5/2+val"]
+
+
+@pytest.fixture(scope="module")
+def script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(REPOSITORY / "scripts"))
+        yield importlib.import_module("ablate")
+
+
+@pytest.fixture(scope="module")
+def recipe(script):
+    return script.load_config(REPOSITORY / "configs" / "distill_agiqa3k.py")
+
+
+def write(folder, seed):
+    """Predictions for 12 prompts of three pictures each, better the higher the seed."""
+    random = np.random.default_rng(seed)
+    mos = random.uniform(size=36)
+    score = mos + random.normal(size=36) / (1 + seed % 100)
+    folder.mkdir(parents=True)
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["name", "content", "mos", "score"])
+        for i, row in enumerate(zip(mos, score, strict=True)):
+            rows.writerow([f"{i}.png", f"prompt{i // 3}", *map(float, row)])
+    return stats.spearmanr(mos, score).statistic
+
+
+def rows_of(script, options, capsys):
+    script.table(options, SPLITS)
+    lines = capsys.readouterr().out.splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_each_variant_is_another_recipe_at_both_sizes(script, recipe):
+    for base in (recipe, script.smaller(recipe)):
+        changed = [config_hash(change(base)) for _, change in script.VARIANTS.values()]
+        assert changed[0] == config_hash(base)
+        assert len(set(changed)) == len(changed)
+
+
+def test_the_small_size_is_less_of_everything(script, recipe):
+    half = script.smaller(recipe)
+    for name in ("crop", "short_side", "detail_side"):
+        sides = getattr(half.preprocessing, name), getattr(recipe.preprocessing, name)
+        assert sides[0] * 4 == sides[1] * 3
+    assert (half.steps, half.probe.pairs) == (
+        recipe.steps // 2,
+        recipe.probe.pairs // 2,
+    )
+
+
+def test_only_one_term_is_left_where_a_row_says_so(script, recipe):
+    for name in ("soft", "feature", "drop"):
+        weights = script.VARIANTS[f"{name}-only"][1](recipe).weights
+        left = {
+            term
+            for term in ("score", "soft", "feature", "statistics", "drop")
+            if getattr(weights, term)
+        }
+        assert left == {name}
+
+
+def test_a_row_is_the_mean_over_folds_and_seeds(script, tmp_path, capsys):
+    options = script.Options(out=tmp_path)
+    srcc = {
+        (name, seed): np.mean(
+            [
+                write(script.place(options, name, seed, split), 10 * seed + shift + n)
+                for n, split in enumerate(SPLITS)
+            ]
+        )
+        for name, shift, seeds in (("base", 0, (0, 1)), ("no-noise", 100, (0,)))
+        for seed in seeds
+    }
+    rows = rows_of(script, options, capsys)
+    both = (srcc["base", 0] + srcc["base", 1]) / 2
+    seeds, mean, _, gain = rows["everything"]
+    assert (seeds, mean.split()[0], gain) == ("2", f"{both:.3f}", "")
+    # Against the seed that both have, not against the mean over all of `base`.
+    seeds, mean, _, gain = rows["no noise"]
+    apart = srcc["no-noise", 0] - srcc["base", 0]
+    assert (seeds, mean.split()[0]) == ("1", f"{srcc['no-noise', 0]:.3f}")
+    assert gain.split()[0] == f"{apart:.3f}"
+    assert f"{apart:.3f}" != f"{srcc['no-noise', 0] - both:.3f}"
+
+
+def test_a_row_equal_to_the_first_is_apart_by_nothing(script, tmp_path, capsys):
+    options = script.Options(out=tmp_path)
+    for n, split in enumerate(SPLITS):
+        write(script.place(options, "base", 0, split), n)
+    shutil.copytree(tmp_path / "base", tmp_path / "svr")
+    *_, gain = rows_of(script, options, capsys)["svr"]
+    assert gain == "0.000 [0.000, 0.000]"
+
+
+def test_what_is_not_finished_has_no_row(script, tmp_path, capsys):
+    options = script.Options(out=tmp_path)
+    for n, split in enumerate(SPLITS):
+        write(script.place(options, "base", 0, split), n)
+    write(script.place(options, "no-noise", 0, SPLITS[0]), 2)
+    assert list(rows_of(script, options, capsys)) == ["everything"]
+
+
+def test_draws_take_prompts_whole(script, tmp_path):
+    write(tmp_path / "fold", 0)
+    fold = script.read(tmp_path / "fold")
+    rows = fold.drawn(np.random.default_rng(0))
+    names, counts = np.unique(rows, return_counts=True)
+    drawn = {name: count for name, count in zip(names, counts, strict=True)}
+    for name in np.unique(fold.content):
+        assert (
+            len({drawn.get(row, 0) for row in np.flatnonzero(fold.content == name)})
+            == 1
+        )
+    assert len(rows) == len(fold.mos)
+
+
+def test_does_not_mix_two_recipes_in_one_folder(script, recipe, tmp_path):
+    folder = tmp_path / "run"
+    write(folder, 0)
+    (folder / "config.txt").write_text(config_hash(recipe))
+    script.run(recipe, folder, tmp_path / "cache")  # finished: nothing is run
+    with pytest.raises(SystemExit, match="another configuration"):
+        script.run(script.change(recipe, seed=1), folder, tmp_path / "cache")
