@@ -48,6 +48,8 @@ class Options:
       main_seeds: the same for the rows that are about distillation as a whole.
       protocols: of `ganiqa data splits`; without a number all splits of one are run.
       table: run nothing.
+      within_kinds: the table is of the mean over correlations within one generator (or
+        what else the kinds of a data set are).
     """
 
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -58,6 +60,7 @@ class Options:
     main_seeds: tuple[int, ...] = (0, 1)
     protocols: tuple[str, ...] = ("kfold-5",)
     table: bool = False
+    within_kinds: bool = False
 
 
 def change(config: Any, **changes: Any) -> Any:
@@ -257,12 +260,18 @@ class Fold:
     """What was predicted for the test part of a fold."""
 
     content: np.ndarray
+    kind: np.ndarray
     mos: np.ndarray
     score: np.ndarray
 
-    def correlations(self, rows: np.ndarray) -> tuple[float, float]:
+    def correlations(self, rows: np.ndarray, within_kinds: bool = False) -> np.ndarray:
+        """SRCC and PLCC."""
+        if within_kinds:
+            kinds = self.kind[rows]
+            each = [self.correlations(rows[kinds == k]) for k in np.unique(kinds)]
+            return np.mean(each, axis=0)
         pair = self.score[rows], self.mos[rows]
-        return metrics.srcc(*pair), metrics.plcc(*pair)
+        return np.array([metrics.srcc(*pair), metrics.plcc(*pair)])
 
     def drawn(self, random: np.random.Generator) -> np.ndarray:
         """Rows of prompts that are drawn with replacement."""
@@ -278,22 +287,25 @@ def read(folder: Path) -> Fold:
         rows = sorted(csv.DictReader(file), key=lambda row: row["name"])
     return Fold(
         np.array([row["content"] for row in rows]),
+        np.array([row["kind"] for row in rows]),
         np.array([float(row["mos"]) for row in rows]),
         np.array([float(row["score"]) for row in rows]),
     )
 
 
-def curves(folds: list[Fold]) -> np.ndarray:
+def curves(folds: list[Fold], within_kinds: bool) -> np.ndarray:
     """Mean SRCC and PLCC over folds: of all rows first, then of each draw, [1 + N, 2].
 
     The draws are the same for every list of the same folds.
     """
     random = np.random.default_rng(0)
-    whole = [fold.correlations(np.arange(len(fold.mos))) for fold in folds]
-    draws = []
-    for _ in range(DRAWS):
-        draws.append([fold.correlations(fold.drawn(random)) for fold in folds])
-    return np.array([whole, *draws]).mean(axis=1)
+    rows = [[np.arange(len(fold.mos)) for fold in folds]]
+    rows += [[fold.drawn(random) for fold in folds] for _ in range(DRAWS)]
+    found = []
+    for draw in rows:
+        each = zip(folds, draw, strict=True)
+        found.append([fold.correlations(some, within_kinds) for fold, some in each])
+    return np.mean(found, axis=1)
 
 
 def interval(values: np.ndarray) -> str:
@@ -316,7 +328,8 @@ def table(options: Options, splits: list[str]) -> None:
         for seed in sorted({*options.seeds, *options.main_seeds}):
             folders = [place(options, name, seed, split) for split in splits]
             if all((folder / "predictions.csv").exists() for folder in folders):
-                found[seed] = curves([read(folder) for folder in folders])
+                folds = [read(folder) for folder in folders]
+                found[seed] = curves(folds, options.within_kinds)
         if not found:
             continue
         each = np.mean(list(found.values()), axis=0)

@@ -245,9 +245,10 @@ def report(
         out.mkdir(parents=True, exist_ok=True)
         with (out / "predictions.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["name", "content", "mos", "score"])
+            writer.writerow(["name", "content", "kind", "mos", "score"])
             for record, score in zip(records, scores, strict=True):
-                writer.writerow([record.name, record.content, record.mos, score])
+                facts = record.name, record.content, record.kind, record.mos
+                writer.writerow([*facts, score])
 
 
 def _luma(path: Path) -> np.ndarray:

@@ -19,7 +19,9 @@ SPLITS = ["kfold-5/1+val", "kfold-5/2+val"]
 def script():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(REPOSITORY / "scripts"))
-        yield importlib.import_module("ablate")
+        module = importlib.import_module("ablate")
+        patch.setattr(module, "DRAWS", 20)
+        yield module
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +37,14 @@ def write(folder, seed):
     folder.mkdir(parents=True)
     with (folder / "predictions.csv").open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["name", "content", "mos", "score"])
+        rows.writerow(["name", "content", "kind", "mos", "score"])
         for i, row in enumerate(zip(mos, score, strict=True)):
-            rows.writerow([f"{i}.png", f"prompt{i // 3}", *map(float, row)])
+            names = f"{i}.png", f"prompt{i // 3}", f"generator{i % 3}"
+            rows.writerow([*names, *map(float, row)])
+    return srcc(mos, score)
+
+
+def srcc(mos, score):
     return stats.spearmanr(mos, score).statistic
 
 
@@ -79,7 +86,7 @@ def test_only_one_term_is_left_where_a_row_says_so(script, recipe):
 
 def test_a_row_is_the_mean_over_folds_and_seeds(script, tmp_path, capsys):
     options = script.Options(out=tmp_path)
-    srcc = {
+    expected = {
         (name, seed): np.mean(
             [
                 write(script.place(options, name, seed, split), 10 * seed + shift + n)
@@ -90,15 +97,32 @@ def test_a_row_is_the_mean_over_folds_and_seeds(script, tmp_path, capsys):
         for seed in seeds
     }
     rows = rows_of(script, options, capsys)
-    both = (srcc["base", 0] + srcc["base", 1]) / 2
+    both = (expected["base", 0] + expected["base", 1]) / 2
     seeds, mean, _, gain = rows["everything"]
     assert (seeds, mean.split()[0], gain) == ("2", f"{both:.3f}", "")
     # Against the seed that both have, not against the mean over all of `base`.
     seeds, mean, _, gain = rows["no noise"]
-    apart = srcc["no-noise", 0] - srcc["base", 0]
-    assert (seeds, mean.split()[0]) == ("1", f"{srcc['no-noise', 0]:.3f}")
+    apart = expected["no-noise", 0] - expected["base", 0]
+    assert (seeds, mean.split()[0]) == ("1", f"{expected['no-noise', 0]:.3f}")
     assert gain.split()[0] == f"{apart:.3f}"
-    assert f"{apart:.3f}" != f"{srcc['no-noise', 0] - both:.3f}"
+    assert f"{apart:.3f}" != f"{expected['no-noise', 0] - both:.3f}"
+
+
+def test_within_kinds_nothing_is_compared_across_them(script, tmp_path, capsys):
+    options = script.Options(out=tmp_path, within_kinds=True)
+    for n, split in enumerate(SPLITS):
+        write(script.place(options, "base", 0, split), n)
+    expected = []
+    for split in SPLITS:
+        path = script.place(options, "base", 0, split) / "predictions.csv"
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for kind in {row["kind"] for row in rows}:
+            within = [row for row in rows if row["kind"] == kind]
+            both = ([float(row[name]) for row in within] for name in ("mos", "score"))
+            expected.append(srcc(*both))
+    mean = rows_of(script, options, capsys)["everything"][1].split()[0]
+    assert mean == f"{np.mean(expected):.3f}"
 
 
 def test_a_row_equal_to_the_first_is_apart_by_nothing(script, tmp_path, capsys):
@@ -122,13 +146,9 @@ def test_draws_take_prompts_whole(script, tmp_path):
     write(tmp_path / "fold", 0)
     fold = script.read(tmp_path / "fold")
     rows = fold.drawn(np.random.default_rng(0))
-    names, counts = np.unique(rows, return_counts=True)
-    drawn = {name: count for name, count in zip(names, counts, strict=True)}
+    times = np.bincount(rows, minlength=len(fold.mos))
     for name in np.unique(fold.content):
-        assert (
-            len({drawn.get(row, 0) for row in np.flatnonzero(fold.content == name)})
-            == 1
-        )
+        assert len(set(times[fold.content == name])) == 1
     assert len(rows) == len(fold.mos)
 
 
