@@ -8,8 +8,8 @@ higher on average, and how far single ones are from that. Down-scaling by much a
 cutting do change what people see: how much they change is for the reader to judge.
 """
 
-import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,54 +18,42 @@ import tyro
 from PIL import Image
 
 from ganiqa_jax import metrics
+from ganiqa_jax.data.distortions_compression import through_jpeg
+from ganiqa_jax.data.distortions_pixels import Pixels
 from ganiqa_jax.progress import track
+from ganiqa_jax.scoring.cropping import resized_sides
 from ganiqa_jax.scoring.decode import decode_picture
 from ganiqa_jax.scoring.engine import create_scorer, find_pictures
 
-Change = Callable[[Image.Image], Image.Image]
+
+def resized(pixels: Pixels, side: int) -> Pixels:
+    """With this shorter side; by Lanczos' filter, which is not the one of scoring."""
+    height, width = pixels.shape[:2]
+    height, width = resized_sides(height, width, side)
+    picture = Image.fromarray(pixels)
+    return np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def resized(side: int) -> Change:
-    """With this shorter side, by Lanczos' filter."""
-
-    def change(picture: Image.Image) -> Image.Image:
-        share = side / min(picture.size)
-        width, height = (round(share * length) for length in picture.size)
-        return picture.resize((width, height), Image.Resampling.LANCZOS)
-
-    return change
-
-
-def compressed(quality: int) -> Change:
-    """Through a JPEG file."""
-
-    def change(picture: Image.Image) -> Image.Image:
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality)
-        return Image.open(file)
-
-    return change
-
-
-def cut(across: float, down: float) -> Change:
+def cut(pixels: Pixels, across: float, down: float) -> Pixels:
     """Without these shares of its width and height, half of them at each side."""
-
-    def change(picture: Image.Image) -> Image.Image:
-        width, height = picture.size
-        left, top = round(across * width / 2), round(down * height / 2)
-        return picture.crop((left, top, width - left, height - top))
-
-    return change
+    height, width = pixels.shape[:2]
+    left, top = round(across * width / 2), round(down * height / 2)
+    return pixels[top : height - top, left : width - left]
 
 
-CHANGES: dict[str, Change] = {
-    **{f"shorter side {side}": resized(side) for side in (256, 384, 768, 1024, 2048)},
-    "JPEG of quality 95": compressed(95),
-    "JPEG of quality 90": compressed(90),
-    "3 and 5 pixels cut off at two sides": lambda p: p.crop((3, 5, *p.size)),
-    "mirrored": lambda p: p.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    "a tenth cut off at each side": cut(0.2, 0.2),
-    "7/16 of its height cut off: of a square, 16:9": cut(0, 7 / 16),
+CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
+    **{
+        f"shorter side {side}": partial(resized, side=side)
+        for side in (256, 384, 768, 1024, 2048)
+    },
+    "JPEG of quality 95": partial(through_jpeg, quality=95),
+    "JPEG of quality 90": partial(through_jpeg, quality=90),
+    "3 and 5 pixels cut off at two sides": lambda pixels: pixels[5:, 3:],
+    "mirrored": lambda pixels: pixels[:, ::-1],
+    "a tenth cut off at each side": partial(cut, across=0.2, down=0.2),
+    "7/16 of its height cut off: of a square, 16:9": partial(
+        cut, across=0, down=7 / 16
+    ),
 }
 
 
@@ -81,15 +69,14 @@ def main(
         model: run directory, released folder or released name of a student.
         limit: most pictures taken, spread evenly; 0 takes all.
     """
-    changes: list[Change] = [lambda picture: picture, *CHANGES.values()]
-    scorer = create_scorer(model, pictures=len(changes))
+    scorer = create_scorer(model, pictures=1 + len(CHANGES))
     paths = find_pictures(pictures)
     if limit and limit < len(paths):
         paths = [paths[n * len(paths) // limit] for n in range(limit)]
     found = []
     for path in track(paths, len(paths), "pictures", True):
-        picture = Image.fromarray(decode_picture(path).pixels)
-        versions = [np.asarray(change(picture)) for change in changes]
+        pixels = decode_picture(path).pixels
+        versions = [pixels, *(change(pixels) for change in CHANGES.values())]
         found.append([row.score for row in scorer.score_iter(versions)])
     first, *others = np.array(found, np.float64).T
     print("| version | SRCC with the score as it is | higher by | deviation of that |")

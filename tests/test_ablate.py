@@ -44,6 +44,12 @@ def write(folder, seed):
     return srcc(mos, score)
 
 
+def write_splits(script, options, name, seed, first):
+    """Predictions of a row for every split; the mean of their SRCC."""
+    folders = [script.place(options, name, seed, split) for split in SPLITS]
+    return np.mean([write(folder, first + n) for n, folder in enumerate(folders)])
+
+
 def srcc(mos, score):
     return stats.spearmanr(mos, score).statistic
 
@@ -87,14 +93,9 @@ def test_only_one_term_is_left_where_a_row_says_so(script, recipe):
 def test_a_row_is_the_mean_over_folds_and_seeds(script, tmp_path, capsys):
     options = script.Options(out=tmp_path)
     expected = {
-        (name, seed): np.mean(
-            [
-                write(script.place(options, name, seed, split), 10 * seed + shift + n)
-                for n, split in enumerate(SPLITS)
-            ]
-        )
-        for name, shift, seeds in (("base", 0, (0, 1)), ("no-noise", 100, (0,)))
-        for seed in seeds
+        ("base", 0): write_splits(script, options, "base", 0, first=0),
+        ("base", 1): write_splits(script, options, "base", 1, first=10),
+        ("no-noise", 0): write_splits(script, options, "no-noise", 0, first=100),
     }
     rows = rows_of(script, options, capsys)
     both = (expected["base", 0] + expected["base", 1]) / 2
@@ -110,8 +111,7 @@ def test_a_row_is_the_mean_over_folds_and_seeds(script, tmp_path, capsys):
 
 def test_within_kinds_nothing_is_compared_across_them(script, tmp_path, capsys):
     options = script.Options(out=tmp_path, within_kinds=True)
-    for n, split in enumerate(SPLITS):
-        write(script.place(options, "base", 0, split), n)
+    write_splits(script, options, "base", 0, first=0)
     expected = []
     for split in SPLITS:
         path = script.place(options, "base", 0, split) / "predictions.csv"
@@ -127,8 +127,7 @@ def test_within_kinds_nothing_is_compared_across_them(script, tmp_path, capsys):
 
 def test_a_row_equal_to_the_first_is_apart_by_nothing(script, tmp_path, capsys):
     options = script.Options(out=tmp_path)
-    for n, split in enumerate(SPLITS):
-        write(script.place(options, "base", 0, split), n)
+    write_splits(script, options, "base", 0, first=0)
     shutil.copytree(tmp_path / "base", tmp_path / "svr")
     *_, gain = rows_of(script, options, capsys)["svr"]
     assert gain == "0.000 [0.000, 0.000]"
@@ -136,8 +135,7 @@ def test_a_row_equal_to_the_first_is_apart_by_nothing(script, tmp_path, capsys):
 
 def test_what_is_not_finished_has_no_row(script, tmp_path, capsys):
     options = script.Options(out=tmp_path)
-    for n, split in enumerate(SPLITS):
-        write(script.place(options, "base", 0, split), n)
+    write_splits(script, options, "base", 0, first=0)
     write(script.place(options, "no-noise", 0, SPLITS[0]), 2)
     assert list(rows_of(script, options, capsys)) == ["everything"]
 

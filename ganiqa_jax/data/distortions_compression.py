@@ -16,8 +16,12 @@ JPEG2000_HEADER = 200
 
 def jpeg(pixels: Pixels, level: int, random: np.random.Generator) -> Pixels:
     """Compresses as JPEG with halved chroma, and decodes again."""
+    return through_jpeg(pixels, JPEG_QUALITY[level - 1])
+
+
+def through_jpeg(pixels: Pixels, quality: int) -> Pixels:
+    """What is left of a picture in a JPEG file of this quality, with halved chroma."""
     buffer = BytesIO()
-    quality = JPEG_QUALITY[level - 1]
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return np.array(Image.open(buffer).convert("RGB"))
 
