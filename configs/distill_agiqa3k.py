@@ -92,6 +92,8 @@ def get_config() -> DistillConfig:
             unlabelled=0.5,
         ),
         noise=NoiseConfig(cutout_prob=0.0),  # holes move the moments that are read
-        preprocessing=Preprocessing(crop=320, points=1, whole=True, detail_side=512),
+        preprocessing=Preprocessing(
+            crop=320, points=1, whole=True, detail_side=512, reflect=True
+        ),
         loop=LoopConfig(log_every=10, save_every=50),
     )

@@ -55,6 +55,6 @@ def get_config() -> TeacherTrainConfig:
             crop=256,
         ),
         optim=OptimConfig(peak_lr=3e-5, ema_decay=0.98),
-        preprocessing=Preprocessing(crop=512, points=1, whole=True),
+        preprocessing=Preprocessing(crop=512, points=1, whole=True, reflect=True),
         loop=LoopConfig(log_every=10, save_every=100),
     )

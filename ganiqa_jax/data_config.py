@@ -153,6 +153,9 @@ class Preprocessing:
     square is squeezed along one side, one of 16:9 to 9/16 of its width: the price of
     one fixed shape that looks at everything.
 
+    With `reflect` no pixel is ever enlarged. A small picture that is, is as blurred to
+    a network as a large one that somebody enlarged, and is scored so.
+
     Attributes:
       short_side: shorter side after resizing, pixels; 0 keeps every pixel.
       crop: side of a crop, pixels; smaller pictures are reflected out to it.
@@ -166,6 +169,8 @@ class Preprocessing:
         picture beside each other (`scoring.cropping.detail_of`). A picture whose
         shorter side has more pixels is made smaller to that first, so that detail
         means the same in large pictures as in those that were learned from. 0: none.
+      reflect: with `whole`, a side under `crop` keeps its pixels and is mirrored
+        outwards, in both views, in place of stretched.
     """
 
     short_side: int = 0
@@ -176,6 +181,7 @@ class Preprocessing:
     exif: bool = True
     whole: bool = False
     detail_side: int = 0
+    reflect: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -191,10 +197,14 @@ class Preprocessing:
             self.detail_side == 0 or self.crop % WINDOWS == 0,
             f"preprocessing.crop must be a multiple of {WINDOWS} with detail_side",
         )
+        require(
+            self.whole or not self.reflect,
+            "preprocessing.reflect needs whole: crops are always mirrored outwards",
+        )
 
     @property
     def sha(self) -> str:
         """Twelve hex digits that change when anything that moves a score does."""
         # Models were released, and rows written, before there were these.
-        later = ("whole", "detail_side")
+        later = ("whole", "detail_side", "reflect")
         return config_hash(self, without=[n for n in later if not getattr(self, n)])

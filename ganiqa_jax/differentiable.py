@@ -62,9 +62,11 @@ def differentiable_views(
         return (crops,)
     _, height, width, _ = pictures.shape
     side = preprocessing.crop
-    sides = detail_sides(height, width, side, preprocessing.detail_side)
-    rows, columns = (window_places(length, side) for length in sides)
-    detail = _resized(pictures, sides)[:, rows[:, None], columns]
+    filled = _reflected(
+        _resized(pictures, detail_sides(height, width, preprocessing)), side
+    )
+    rows, columns = (window_places(length, side) for length in filled.shape[1:3])
+    detail = filled[:, rows[:, None], columns]
     if preprocessing.mirror:
         detail = jnp.concatenate([detail, detail[:, :, ::-1]])
     return crops, detail
@@ -80,13 +82,9 @@ def differentiable_crops(
       second, and so on.
     """
     _, height, width, _ = pictures.shape
-    sides = seen_sides(height, width, preprocessing)
-    pictures = _resized(pictures, sides)
     side = preprocessing.crop
-    missing = [max(0, side - length) for length in sides]
-    if any(missing):
-        widths = [(lack // 2, lack - lack // 2) for lack in missing]
-        pictures = jnp.pad(pictures, [(0, 0), *widths, (0, 0)], mode="reflect")
+    seen = _resized(pictures, seen_sides(height, width, preprocessing))
+    pictures = _reflected(seen, side)
     _, height, width, _ = pictures.shape
     boxes = test_boxes(height, width, side, preprocessing.points)
     crops = [pictures[:, y : y + side, x : x + side] for y, x in boxes]
@@ -106,3 +104,12 @@ def _resized(
         pictures = jax.image.resize(pictures, shape, "cubic", antialias=True)
         pictures = jnp.clip(pictures, 0.0, 1.0)
     return pictures
+
+
+def _reflected(pictures: Float[Array, "B H W 3"], side: int) -> Float[Array, "B h w 3"]:
+    """As `scoring.cropping.reflect_to`."""
+    missing = [max(0, side - length) for length in pictures.shape[1:3]]
+    if not any(missing):
+        return pictures
+    widths = [(lack // 2, lack - lack // 2) for lack in missing]
+    return jnp.pad(pictures, [(0, 0), *widths, (0, 0)], mode="reflect")

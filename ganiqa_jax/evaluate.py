@@ -1,19 +1,20 @@
-"""A model's predictions for one part of a data set, and their correlations.
+"""A model's predictions for one part of a data set, and how people agree with them.
 
 The pictures go through the scoring engine, so that a reported number is made of
-the scores that a user gets. Correlations are taken over the whole part at once.
+the scores that a user gets. Correlations are taken over the whole part at once. Where
+people chose between two versions of a picture, the model is asked for its choice.
 """
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ganiqa_jax import metrics
-from ganiqa_jax.data import catalog, protocols
+from ganiqa_jax import choices, metrics
+from ganiqa_jax.data import bapps, catalog, protocols
 from ganiqa_jax.data.records import Record, read_contents, split_hash
 from ganiqa_jax.data.sources import split_path
 from ganiqa_jax.errors import InputError
@@ -34,10 +35,14 @@ class Evaluation(NamedTuple):
       prep_sha: preprocessing identity.
       dataset: and `part` of it; `split` is the hash of the split it is a part of, and
         `protocol` the name of that split, empty for one by fractions.
-      n: pictures counted, of `contents` scenes or prompts; `failed` had no score.
-      estimates: metric name to value and interval; scores and MOS in [0, 1].
+      n: pictures counted, of `contents` scenes or prompts; `failed` had no score. Of
+        choices, how many, each a content.
+      estimates: metric name to value and interval; scores and MOS in [0, 1]. Of
+        choices `2afc`, the share of raters who chose as the model, over all and of
+        each kind, and `raters`, the share of others that a rater agrees with.
       fit_converged: False when the logistic fit behind `plcc_fitted` did not.
-      difference: SRCC minus that of the predictions compared with, if any.
+      difference: SRCC (of choices 2AFC) minus that of the predictions compared with, if
+        any.
     """
 
     model: str
@@ -113,6 +118,64 @@ def evaluate(
     return evaluation
 
 
+def evaluate_choices(
+    model: Path,
+    root: Path,
+    *,
+    part: Part = "validation",
+    out: Path | None = None,
+    against: Path | None = None,
+    bootstrap: int = 1000,
+    batch_size: int = 32,
+    workers: int = 2,
+    crops: Crops | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Lets a model choose between the versions of BAPPS, and compares with people.
+
+    Args:
+      model: run directory or released folder.
+      root: the folder that BAPPS is unpacked in.
+      part: `train`, `validation`, or `all`: it is split already.
+      The others are those of `evaluate`; draws are over triplets.
+
+    Raises:
+      InputError: if the part is unknown, or nothing of it could be scored.
+    """
+    triplets = choices.read(root, part)
+    scorer = create_scorer(model, batch_size=batch_size, workers=workers, crops=crops)
+    made = choices.choose(scorer, triplets, progress)
+    counted = [choice for choice in made if choice.agreement is not None]
+    if not counted:
+        errors = [row.error for choice in made for row in choice[1:] if row.error]
+        raise InputError(f"No choice could be made; first error: {errors[0]}")
+    difference = None
+    if against is not None:
+        names = [choice.triplet.content for choice in counted]
+        other = _read_column(against, "agreement", names)
+        own = np.array([choice.agreement for choice in counted], np.float64)
+        difference = metrics.mean(own - other, bootstrap=bootstrap)
+    evaluation = Evaluation(
+        model=scorer.card.name,
+        model_sha=scorer.model_sha,
+        prep_sha=scorer.card.preprocessing.sha,
+        dataset=bapps.FACTS.name,
+        part=part,
+        split="its own",
+        protocol="",
+        n=len(counted),
+        contents=len(counted),
+        failed=len(made) - len(counted),
+        estimates=choices.estimates(counted, bootstrap),
+        fit_converged=True,
+        difference=difference,
+    )
+    if out is not None:
+        cells = (choice.cells() for choice in made)
+        _write(out, evaluation, choices.COLUMNS, cells)
+    return evaluation
+
+
 class NamedSplit(NamedTuple):
     """What identifies a split: its hash (`all` for none), and its protocol's name."""
 
@@ -168,22 +231,29 @@ def write_evaluation(
     rows: Sequence[ScoreRow],
 ) -> None:
     """Writes `predictions.csv` and `metrics.json`."""
+    cells = (
+        (
+            record.name,
+            record.content,
+            record.kind,
+            record.mos,
+            row.score,
+            row.sigma,
+            row.status,
+        )
+        for record, row in zip(records, rows, strict=True)
+    )
+    _write(out, evaluation, COLUMNS, cells)
+
+
+def _write(
+    out: Path, evaluation: Evaluation, columns: Sequence[str], rows: Iterable[Sequence]
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with (out / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for record, row in zip(records, rows, strict=True):
-            writer.writerow(
-                [
-                    record.name,
-                    record.content,
-                    record.kind,
-                    record.mos,
-                    row.score,
-                    row.sigma,
-                    row.status,
-                ]
-            )
+        writer.writerow(columns)
+        writer.writerows(rows)
     (out / "metrics.json").write_text(json.dumps(to_json(evaluation), indent=2) + "\n")
 
 
@@ -219,7 +289,7 @@ def _measure(
     estimates = metrics.summary(score, mos, groups=groups, bootstrap=bootstrap)
     difference = None
     if against is not None:
-        other = _read_scores(against, [r.name for r, _ in counted])
+        other = _read_column(against, "score", [r.name for r, _ in counted])
         difference = metrics.difference(
             score, other, mos, groups=groups, bootstrap=bootstrap
         )
@@ -237,15 +307,15 @@ def _measure(
     }
 
 
-def _read_scores(path: Path, names: Sequence[str]) -> np.ndarray:
+def _read_column(path: Path, column: str, names: Sequence[str]) -> np.ndarray:
     if not path.exists():
         raise InputError(f"No {path}; give a predictions.csv that eval --out wrote.")
     with path.open(newline="") as file:
-        scores = {row["name"]: row["score"] for row in csv.DictReader(file)}
-    missing = [name for name in names if not scores.get(name)]
+        values = {row["name"]: row.get(column) for row in csv.DictReader(file)}
+    missing = [name for name in names if not values.get(name)]
     if missing:
         raise InputError(
-            f"{path} has no score for {len(missing)} of {len(names)} pictures, such "
+            f"{path} has no {column} for {len(missing)} of {len(names)} pictures, such "
             f"as {missing[0]}; it must be of the same part of the same data set."
         )
-    return np.array([float(scores[name]) for name in names])
+    return np.array([values[name] for name in names], np.float64)

@@ -214,6 +214,26 @@ def summary(
     return found
 
 
+def mean(
+    values: np.ndarray,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """A mean over independent rows with a percentile interval from a bootstrap.
+
+    Args:
+      values: finite, [N].
+      bootstrap, seed, confidence: as in `summary`.
+    """
+    random = np.random.default_rng(seed)
+    rows = len(values)
+    draws = bootstrap if rows > 1 else 0  # one row has no spread to resample
+    drawn = [values[random.integers(rows, size=rows)].mean() for _ in range(draws)]
+    return _estimate(float(values.mean()), drawn, confidence)
+
+
 def difference(
     prediction_a: np.ndarray,
     prediction_b: np.ndarray,

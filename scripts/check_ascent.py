@@ -21,6 +21,7 @@ from ganiqa_jax.data.distortions import distort
 from ganiqa_jax.differentiable import as_loss
 from ganiqa_jax.mesh import set_cpu_flags
 from ganiqa_jax.progress import track
+from ganiqa_jax.scoring.cropping import middle
 from ganiqa_jax.scoring.decode import decode_picture
 from ganiqa_jax.scoring.engine import find_pictures
 
@@ -56,8 +57,7 @@ def main(
     paths = find_pictures(pictures)[: limit or None]
     for path in track(paths, len(paths), "photographs", True):
         pixels = decode_picture(path).pixels
-        top, left = ((length - side) // 2 for length in pixels.shape[:2])
-        clean = pixels[top : top + side, left : left + side]
+        clean = middle(pixels, side, side)
         blurred = distort(clean, "gaussian_blur", level, np.random.default_rng(0))
         original = jnp.asarray(clean[None], jnp.float32) / 255
         window = jnp.asarray(blurred[None], jnp.float32) / 255

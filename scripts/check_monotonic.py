@@ -16,6 +16,7 @@ import tyro
 
 from ganiqa_jax.data.distortions import LEVELS, distort
 from ganiqa_jax.progress import track
+from ganiqa_jax.scoring.cropping import middle
 from ganiqa_jax.scoring.decode import decode_picture
 from ganiqa_jax.scoring.engine import create_scorer, find_pictures
 
@@ -34,6 +35,7 @@ def main(
     model: str = "student-s",
     limit: int = 0,
     kinds: tuple[str, ...] = KINDS,
+    side: int = 0,
 ) -> None:
     """Prints a table.
 
@@ -42,6 +44,7 @@ def main(
         model: run directory, released folder or released name.
         limit: most pictures taken; 0 takes all.
         kinds: of damage; by default six that cost every picture quality.
+        side: of the square in the middle that is scored, pixels; 0 scores all.
     """
     scorer = create_scorer(model)
     paths = find_pictures(pictures)[: limit or None]
@@ -52,8 +55,10 @@ def main(
         for kind in kinds:
             random = np.random.default_rng(number)
             versions += [distort(pixels, kind, level, random) for level in LEVELS]
+        if side:
+            versions = [middle(version, side, side) for version in versions]
         if scorer.card.role == "teacher":
-            pairs = [(pixels, version) for version in versions]
+            pairs = [(versions[0], version) for version in versions]
             rows = scorer.compare_iter(pairs)
             found = np.array([row.score for row in rows], np.float64)
         else:

@@ -21,7 +21,7 @@ from ganiqa_jax import metrics
 from ganiqa_jax.data.distortions_compression import through_jpeg
 from ganiqa_jax.data.distortions_pixels import Pixels
 from ganiqa_jax.progress import track
-from ganiqa_jax.scoring.cropping import resized_sides
+from ganiqa_jax.scoring.cropping import middle, resized_sides
 from ganiqa_jax.scoring.decode import decode_picture
 from ganiqa_jax.scoring.engine import create_scorer, find_pictures
 
@@ -49,6 +49,10 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
     "JPEG of quality 95": partial(through_jpeg, quality=95),
     "JPEG of quality 90": partial(through_jpeg, quality=90),
     "3 and 5 pixels cut off at two sides": lambda pixels: pixels[5:, 3:],
+    **{
+        f"the middle {side}x{side} pixels": partial(middle, height=side, width=side)
+        for side in (256, 128, 64)
+    },
     "mirrored": lambda pixels: pixels[:, ::-1],
     "a tenth cut off at each side": partial(cut, across=0.2, down=0.2),
     "7/16 of its height cut off: of a square, 16:9": partial(

@@ -14,6 +14,7 @@ from ganiqa_jax.scoring.cropping import (
     prepare,
     reflect_to,
     resize_short_side,
+    resize_to,
     resized_sides,
     views,
 )
@@ -64,7 +65,8 @@ def test_detail_is_windows_of_the_picture_as_they_lie(size):
     pixels = random.integers(0, 256, (*size, 3), np.uint8)
     shorter = min(max(min(size), 320), 512)
     resized = resize_short_side(pixels, shorter)
-    detail = detail_of(pixels, 320, 512)
+    view = Preprocessing(crop=320, points=1, whole=True, detail_side=512)
+    detail = detail_of(pixels, view)
     assert detail.shape == (320, 320, 3)
     height, width = resized.shape[:2]
     for down in range(4):
@@ -91,6 +93,7 @@ def test_a_picture_as_large_as_the_view_is_its_own_detail():
         (dict(whole=False, points=5), "needs whole"),
         (dict(detail_side=64), "at least the pixels of crop"),
         (dict(crop=98), "a multiple of 4"),
+        (dict(whole=False, detail_side=0, reflect=True), "reflect needs whole"),
     ],
 )
 def test_detail_is_of_whole_pictures(wrong, message):
@@ -98,6 +101,39 @@ def test_detail_is_of_whole_pictures(wrong, message):
     Preprocessing(**right)
     with pytest.raises(InputError, match=message):
         Preprocessing(**(right | wrong))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 96), st.integers(1, 96), st.booleans())
+def test_a_small_picture_is_seen_as_it_is_and_mirrored_out(height, width, mirror):
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    rules = dict(crop=96, points=1, mirror=mirror, whole=True, detail_side=128)
+    found = views(pixels, Preprocessing(**rules, reflect=True))
+    wanted = reflect_to(pixels, 96)
+    for view in found:
+        np.testing.assert_array_equal(view[0], wanted)
+        np.testing.assert_array_equal(view[1:], view[:mirror, :, ::-1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(96, 300), st.integers(96, 300))
+def test_of_a_large_picture_nothing_is_mirrored_out(height, width):
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    rules = dict(crop=96, points=1, whole=True, detail_side=128)
+    both = (views(pixels, Preprocessing(**rules, reflect=r)) for r in (False, True))
+    for stretched, reflected in zip(*both, strict=True):
+        np.testing.assert_array_equal(stretched, reflected)
+
+
+def test_a_flat_strip_is_made_narrower_and_mirrored_out():
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 384, 3), np.uint8)
+    view = Preprocessing(crop=96, points=1, whole=True, detail_side=128, reflect=True)
+    whole, detail = views(pixels, view)
+    narrow = resize_to(Image.fromarray(pixels), (32, 96))
+    np.testing.assert_array_equal(whole[0], reflect_to(np.asarray(narrow), 96))
+    # The first window is in the middle of the first quarter, not resized.
+    high = reflect_to(pixels, 96)
+    np.testing.assert_array_equal(detail[0, :24, :24], high[:24, 36:60])
 
 
 def test_resize_sets_the_short_side_and_smooths(rgb):
@@ -173,8 +209,9 @@ def test_the_whole_of_any_picture_is_one_view(short, aspect, tall, mirror):
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (1, 300), (300, 1), (20_000, 16)])
-def test_even_a_thread_is_seen_whole(sides):
-    rules = Preprocessing(crop=32, points=1, whole=True)
+@pytest.mark.parametrize("reflect", [False, True])
+def test_even_a_thread_is_seen_whole(sides, reflect):
+    rules = Preprocessing(crop=32, points=1, whole=True, reflect=reflect)
     grey = np.full((*sides, 3), 77, np.uint8)
     np.testing.assert_array_equal(prepare(grey, rules), np.full((1, 32, 32, 3), 77))
 
@@ -216,4 +253,5 @@ def test_the_identity_of_released_models_stays_and_the_whole_has_its_own():
     assert cut.sha == "72fe2d35ce5c"
     whole = Preprocessing(crop=320, points=1, whole=True)
     mirrored = Preprocessing(crop=320, points=1, mirror=True, whole=True)
-    assert len({cut.sha, whole.sha, mirrored.sha}) == 3
+    reflected = Preprocessing(crop=320, points=1, whole=True, reflect=True)
+    assert len({cut.sha, whole.sha, mirrored.sha, reflected.sha}) == 4

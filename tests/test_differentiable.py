@@ -62,14 +62,17 @@ def test_whole_pictures_are_those_of_scoring(sides):
     assert np.abs(found - wanted).mean() < 0.5
 
 
-@pytest.mark.parametrize("sides", [(256, 256), (120, 400), (64, 48)])
-def test_detail_is_that_of_scoring(sides):
-    view = Preprocessing(crop=80, points=1, mirror=True, whole=True, detail_side=128)
+@pytest.mark.parametrize("reflect", [False, True])
+@pytest.mark.parametrize("sides", [(256, 256), (60, 400), (64, 48), (20, 30)])
+def test_views_are_those_of_scoring(sides, reflect):
+    settings = dict(points=1, mirror=True, whole=True, detail_side=128, reflect=reflect)
+    view = Preprocessing(crop=80, **settings)
     smooth = Image.fromarray(photographs.astronaut()).resize(sides[::-1])
-    _, wanted = views(np.asarray(smooth), view)
-    _, found = differentiable_views(floats(np.asarray(smooth)), view)
-    np.testing.assert_allclose(found * 255, wanted, atol=2)
-    assert np.abs(found * 255 - wanted).mean() < 0.5
+    both = views(np.asarray(smooth), view)
+    again = differentiable_views(floats(np.asarray(smooth)), view)
+    for wanted, found in zip(both, again, strict=True):
+        np.testing.assert_allclose(found * 255, wanted, atol=2)
+        assert np.abs(found * 255 - wanted).mean() < 0.5
 
 
 def test_it_is_one_minus_the_score_of_each_picture(loss_and_slope, photograph):

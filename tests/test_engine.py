@@ -1,5 +1,6 @@
 """The engine: any pictures in, one row each, in order, whatever they are."""
 
+import dataclasses
 import itertools
 import os
 import threading
@@ -96,6 +97,23 @@ def test_the_map_of_a_whole_picture_has_its_shape(sides, shown):
     half = 0.5 + 0.25 * 200 / 255
     np.testing.assert_allclose(found.scores[:, 0], 0.5, atol=0.01)
     np.testing.assert_allclose(found.scores[:, -1], half, atol=0.01)
+
+
+@pytest.mark.parametrize("sides", [(12, 10), (9, 40)])
+def test_the_map_of_a_small_picture_is_of_its_own_pixels(sides):
+    network, variables, card = fake_model(whole=True)
+    view = dataclasses.replace(card.preprocessing, reflect=True)
+    card = dataclasses.replace(card, preprocessing=view)
+    scorer = Scorer(JaxCompute(network, variables, card, batch_size=1))
+    pixels = np.zeros((*sides, 3), np.uint8)
+    pixels[:, sides[1] // 2 :, 0] = 200
+    found = scorer.quality_map(pixels)
+    np.testing.assert_array_equal(found.pixels, pixels)
+    half = 0.5 + 0.25 * 200 / 255
+    np.testing.assert_allclose(found.scores[:, 2], 0.5, atol=0.01)
+    np.testing.assert_allclose(found.scores[:, -3], half, atol=0.01)
+    (row,) = scorer.score_iter([pixels])
+    assert (row.status, row.crops) == ("ok", 1)
 
 
 def test_pairs_are_seen_whole_alike():

@@ -105,6 +105,7 @@ ROWS = {
         "probe",
         "loop",
         "train",
+        "choices",
         "evaluate",
         "demo",
         "export",

@@ -48,6 +48,21 @@ def test_a_map_of_the_whole_covers_it_in_its_own_shape(sides, mirror):
     assert np.abs(found - columns).max() <= 240 / 8 / 2 + 240 / sides[1] / 2
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("sides", [(32, 32), (20, 25), (20, 160), (90, 24), (9, 9)])
+def test_a_map_of_a_small_picture_leaves_out_what_was_mirrored(sides, mirror):
+    """As above, for rows: a picture that is not high enough is mirrored up and down."""
+    rows = np.round(np.linspace(0, 240, sides[0])).astype(np.uint8)
+    rows = np.broadcast_to(rows[:, None], sides)
+    preprocessing = rules(points=1, mirror=mirror, whole=True, reflect=True)
+    views = cropping.prepare(np.stack([rows] * 3, axis=-1), preprocessing)
+    cells = views[..., 0].reshape(-1, 16, 2, 8, 4).mean(axis=(2, 4))
+    found = maps.map_of_picture(cells, sides, preprocessing)
+    assert found.shape == sides
+    # A cell is two pixels high; where mirrored rows meet the first, it is half of each.
+    assert np.abs(found - rows).max() <= 2.5 * 240 / (min(sides[0], SIDE) - 1)
+
+
 def test_overlay_has_one_colour_for_a_score_and_leaves_what_is_not_known():
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     quality = np.full((6, 8), 0.5)

@@ -15,6 +15,7 @@ from ganiqa_jax.data.catalog import FACTS
 from ganiqa_jax.data.distortions import distort
 from ganiqa_jax.export.program import crop_shapes
 from ganiqa_jax.released import find_model
+from ganiqa_jax.scoring.cropping import middle
 from ganiqa_jax.scoring.forward import forward
 
 
@@ -72,6 +73,17 @@ def test_damage_lowers_the_score(scorer, kind):
     pictures = [image, *(damage(image, level) for level in levels)]
     before, some, more = scores(scorer, pictures)
     assert before > some > more
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_lowers_the_score_of_a_small_picture(scorer, kind):
+    """Enlarged to 320 pixels, all of them were as bad as blurred ones."""
+    damage, levels = DAMAGE[kind]
+    image = Image.fromarray(photographs.chelsea())
+    pictures = [image, *(damage(image, level) for level in levels)]
+    small = [middle(np.asarray(picture), 64, 64) for picture in pictures]
+    before, some, more = scores(scorer, small)
+    assert before > 0.5 and before > some > more
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket", "chelsea"])

@@ -11,14 +11,15 @@ from ganiqa_jax.card import WEIGHTS
 from ganiqa_jax.data.catalog import FACTS
 from ganiqa_jax.data.distortions import distort
 from ganiqa_jax.released import find_model
+from ganiqa_jax.scoring.cropping import middle
 
 
 @pytest.fixture(scope="module")
 def score():
     scorer = gq.create_scorer("teacher-s", pictures=1)
-    reference = photographs.coffee()
+    coffee = photographs.coffee()
 
-    def run(picture):
+    def run(picture, reference=coffee):
         (row,) = scorer.compare_iter([(reference, np.asarray(picture))])
         return row.score
 
@@ -39,6 +40,16 @@ def test_strong_damage_costs_more_than_weak(score, kind):
     levels = [distort(photographs.coffee(), kind, level, random) for level in (1, 5)]
     weak, strong = map(score, levels)
     assert weak > strong + 0.1
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "gaussian_noise", "texture_smear"])
+def test_damage_costs_a_small_picture_what_it_costs_a_large_one(score, kind):
+    random = np.random.default_rng(0)
+    pictures = [distort(photographs.coffee(), kind, level, random) for level in (1, 5)]
+    small = [middle(pixels, 64, 64) for pixels in (photographs.coffee(), *pictures)]
+    weak, strong = (score(pixels, small[0]) for pixels in small[1:])
+    assert abs(weak - score(pictures[0])) < 0.2
+    assert abs(strong - score(pictures[1])) < 0.2
 
 
 def test_it_is_as_released_and_says_what_it_was_made_of():

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -33,15 +33,21 @@ def evaluate(
       ganiqa eval -m runs/student --data agiqa3k --root data/agiqa3k \\
           --against runs/control/eval/predictions.csv
 
+    Of BAPPS, where people chose between two versions of a patch, 2AFC: the share of
+    raters who chose as the model does. RATERS is how often they agree with each other.
+
+      ganiqa eval -m teacher-s --data bapps --root data/bapps --part validation
+
     Args:
         model: run directory or released folder.
         data: name of the data set, of `ganiqa data list`.
         root: the folder that its archive is unpacked in, or that it is prepared in.
-        part: which part of the split; all for a data set that was never trained on.
+        part: which part of the split; all for a data set that was never trained on,
+            validation for BAPPS.
         split: for such a data set: a protocol of `ganiqa data splits` with its number,
             or the .txt file that it wrote.
         out: folder for predictions.csv and metrics.json.
-        against: predictions.csv of another model, for the paired difference in SRCC.
+        against: predictions.csv of another model, for the paired difference.
         bootstrap: draws for the intervals.
         batch_size: crops per device call.
         workers: threads that decode.
@@ -55,12 +61,8 @@ def evaluate(
     set_cpu_flags("infer")
     from ganiqa_jax import evaluate as evaluation
 
-    result = evaluation.evaluate(
-        model,
-        data,
-        root,
+    options: dict[str, Any] = dict(
         part=part,
-        split=split,
         out=out,
         against=against,
         bootstrap=bootstrap,
@@ -69,6 +71,10 @@ def evaluate(
         crops=crops,
         progress=progress,
     )
+    if data == "bapps" and not split:
+        result = evaluation.evaluate_choices(model, root, **options)
+    else:
+        result = evaluation.evaluate(model, data, root, split=split, **options)
     if json_output:
         json.dump(evaluation.to_json(result), sys.stdout, indent=2)
         print()
@@ -87,7 +93,8 @@ def _table(result) -> list[tuple[str, str]]:
     for name, value in result.estimates.items():
         cells.append((name.upper(), _interval(value)))
     if result.difference is not None:
-        cells.append(("SRCC difference", _interval(result.difference)))
+        measure = next(name for name in ("srcc", "2afc") if name in result.estimates)
+        cells.append((f"{measure.upper()} difference", _interval(result.difference)))
     return cells
 
 

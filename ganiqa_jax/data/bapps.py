@@ -9,7 +9,8 @@ traditional, cnn and mix in train, and traditional, cnn, superres, deblur, color
 frameinterp in val; train has two votes for each triplet, val five.
 
 There is no score of a single picture, so these are no records but triplets. Patches
-are 64x64, smaller than some backbones take: enlarge them before scoring, and say so.
+are 64x64, smaller than some backbones take: enlarge them before scoring, and say so,
+or mirror them outwards, as `Preprocessing.reflect` does.
 """
 
 from collections.abc import Sequence

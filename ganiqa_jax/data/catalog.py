@@ -105,7 +105,7 @@ def read(name: str, root: Path, allow_missing: bool = False) -> list[Record]:
     if name in FACTS and name not in READERS:
         raise InputError(
             f"{FACTS[name].title} has choices between pictures and no scores; use "
-            f"ganiqa_jax.data.{name}.read_triplets."
+            f"`ganiqa eval` or ganiqa_jax.data.{name}.read_triplets."
         )
     if name not in READERS:
         raise InputError(f"No data set {name!r}; there are {', '.join(READERS)}.")

@@ -183,14 +183,17 @@ def _version(package: str) -> str:
 def _for_people(card: ModelCard) -> dict[str, str]:
     """What other readers of an ONNX file should know."""
     scale = card.scale
-    kind = "whole pictures, stretched," if card.preprocessing.whole else "crops"
+    view = card.preprocessing
+    kind = "whole pictures, stretched," if view.whole else "crops"
+    if view.reflect:
+        kind = "whole pictures, made smaller or mirrored outwards,"
     return {
         "input": f"uint8 RGB {kind} [batch, side, side, 3]; "
         + ("reference, distorted" if card.role == "teacher" else "distorted"),
         "output": "z; higher is better",
         "score": f"clip(mean z of the crops * {scale.std!r} + {scale.mean!r}, 0, 1)",
         "mos": f"{scale.low!r} + score * {scale.high - scale.low!r} on {scale.name}",
-        "prep_sha": card.preprocessing.sha,
+        "prep_sha": view.sha,
     }
 
 

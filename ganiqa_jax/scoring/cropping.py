@@ -64,11 +64,16 @@ def seen_sides(
 ) -> tuple[int, int]:
     """Height and width of what crops are cut from: resized, or stretched whole.
 
+    What is under the side of a crop is still to be mirrored outwards, `reflect_to`.
+
     Raises:
       DecodeError: as `resized_sides`.
     """
+    side = preprocessing.crop
+    if preprocessing.whole and preprocessing.reflect:
+        return min(height, side), min(width, side)
     if preprocessing.whole:
-        return preprocessing.crop, preprocessing.crop
+        return side, side
     return resized_sides(height, width, preprocessing.short_side)
 
 
@@ -130,12 +135,22 @@ def reflect_to(
     return np.pad(pixels, [*widths, (0, 0)], mode="reflect")
 
 
+def middle(
+    pixels: UInt8[np.ndarray, "H W 3"], height: int, width: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The middle of a picture, which is at least as large."""
+    top = (pixels.shape[0] - height) // 2
+    left = (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
 def prepare(
     pixels: UInt8[np.ndarray, "H W 3"], preprocessing: Preprocessing
 ) -> UInt8[np.ndarray, "N S S 3"]:
     """The crops that a score is the mean over: resize, mirror outwards, cut.
 
-    With `whole` the picture, stretched to the side of a crop, is the only one.
+    With `whole` the picture, stretched to the side of a crop, is the only one; with
+    `reflect` only what is larger is resized.
 
     The same sides give the same boxes, so a reference and its distorted version
     are cut alike.
@@ -166,39 +181,48 @@ def views(
     crops = prepare(pixels, preprocessing)
     if not preprocessing.detail_side:
         return (crops,)
-    detail = detail_of(pixels, preprocessing.crop, preprocessing.detail_side)
+    detail = detail_of(pixels, preprocessing)
     return crops, _with_mirrored(detail[None], preprocessing)
 
 
 def detail_of(
-    pixels: UInt8[np.ndarray, "H W 3"], side: int, short_side: int
+    pixels: UInt8[np.ndarray, "H W 3"], preprocessing: Preprocessing
 ) -> UInt8[np.ndarray, "S S 3"]:
     """Windows of a picture, `WINDOWS` along each side, beside each other as they lie.
 
     Each is in the middle of its share of the picture. No window is resized, unless the
-    whole picture has to be: made smaller to a shorter side of `short_side`, or larger
-    to one of `side`. A square of `side` pixels comes back as it is.
+    whole picture has to be, to `detail_sides`. A square of `crop` pixels comes back as
+    it is.
 
     Source: grid mini-patch sampling, Wu et al., FAST-VQA, ECCV 2022, arXiv:2207.02595.
 
     Args:
       pixels: the picture.
-      side: of the result, pixels; a multiple of `WINDOWS`.
-      short_side: most pixels of the shorter side.
+      preprocessing: with `detail_side`.
     """
     height, width = pixels.shape[:2]
-    sides = detail_sides(height, width, side, short_side)
-    pixels = _resized(pixels, sides)
-    rows, columns = (window_places(length, side) for length in sides)
+    side = preprocessing.crop
+    pixels = _resized(pixels, detail_sides(height, width, preprocessing))
+    pixels = reflect_to(pixels, side)
+    rows, columns = (window_places(length, side) for length in pixels.shape[:2])
     return pixels[rows[:, None], columns]
 
 
 def detail_sides(
-    height: int, width: int, side: int, short_side: int
+    height: int, width: int, preprocessing: Preprocessing
 ) -> tuple[int, int]:
-    """Height and width of what windows are cut from: see `detail_of`."""
-    shorter = min(height, width)
-    return resized_sides(height, width, max(side, min(shorter, short_side)))
+    """Height and width of what windows are cut from.
+
+    The shorter side is at most `detail_side`, and at least `crop` unless what is under
+    that is still to be mirrored outwards.
+
+    Raises:
+      DecodeError: as `resized_sides`.
+    """
+    shorter = min(height, width, preprocessing.detail_side)
+    if not preprocessing.reflect:
+        shorter = max(shorter, preprocessing.crop)
+    return resized_sides(height, width, shorter)
 
 
 def window_places(length: int, side: int) -> Int[np.ndarray, " S"]:

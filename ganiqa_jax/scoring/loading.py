@@ -14,6 +14,7 @@ from PIL import Image
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.scoring.archives import Held, Member
 from ganiqa_jax.scoring.cropping import (
+    middle,
     prepare,
     resize_short_side,
     resize_to,
@@ -221,21 +222,13 @@ def _match_sizes(
     if rules.on_size_mismatch == "center-crop":
         height, width = np.minimum(reference.shape[:2], distorted.shape[:2]).tolist()
         check_size(width, height, rules.max_pixels)
-        cut = _centre(reference, height, width), _centre(distorted, height, width)
+        cut = middle(reference, height, width), middle(distorted, height, width)
         return cut, ("cut to the common centre",)
     raise DecodeError(
         f"Sizes differ: the reference has {reference.shape[1]}x{reference.shape[0]} "
         f"pixels, the distorted picture {width}x{height}; "
         "--on-size-mismatch resize-ref or center-crop would score it."
     )
-
-
-def _centre(
-    pixels: UInt8[np.ndarray, "H W 3"], height: int, width: int
-) -> UInt8[np.ndarray, "h w 3"]:
-    top = (pixels.shape[0] - height) // 2
-    left = (pixels.shape[1] - width) // 2
-    return pixels[top : top + height, left : left + width]
 
 
 def _fail(loaded: Loaded, error: DecodeError) -> None:

@@ -4,6 +4,7 @@ A student gives a score around each cell of a crop. The maps of a picture's crop
 laid over each other where the crops lie, and meet in their mean.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from ganiqa_jax.config import Preprocessing
 from ganiqa_jax.image.boxes import test_boxes
+from ganiqa_jax.scoring.cropping import seen_sides
 from ganiqa_jax.scoring.durable import naming, replacing
 
 SHOWN = 0.55
@@ -62,7 +64,9 @@ def map_of_picture(
         views = [
             each[:, ::-1] if mirrored else each for mirrored, each in enumerate(cells)
         ]
-        return _enlarged(np.mean(views, axis=0), sides)
+        seen = seen_sides(*sides, rules)
+        shares = [(length / side, (side - length) // 2 / side) for length in seen]
+        return _enlarged(np.mean(views, axis=0), sides, shares)
     # A picture smaller than a crop was mirrored outwards, half of it before.
     before = [max(0, side - length) // 2 for length in sides]
     height, width = (max(side, length) for length in sides)
@@ -102,8 +106,26 @@ def overlay(
 
 
 def _enlarged(
-    cells: Float[np.ndarray, "n m"], sides: tuple[int, int]
+    cells: Float[np.ndarray, "n m"],
+    sides: tuple[int, int],
+    shares: Sequence[tuple[float, float]] = ((1.0, 0.0), (1.0, 0.0)),
 ) -> Float32[np.ndarray, "H W"]:
+    """Cells as a map of these sides.
+
+    Args:
+      cells: of a crop.
+      sides: height and width of the result.
+      shares: of the height and of the width of the crop, that it is of, and that lie
+        before it.
+    """
+    (high, above), (wide, left) = shares
+    rows, columns = cells.shape
+    box = (
+        columns * left,
+        rows * above,
+        columns * (left + wide),
+        rows * (above + high),
+    )
     height, width = sides
     image = Image.fromarray(np.asarray(cells, np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box))
