@@ -93,7 +93,7 @@ def get_config() -> DistillConfig:
         ),
         noise=NoiseConfig(cutout_prob=0.0),  # holes move the moments that are read
         preprocessing=Preprocessing(
-            crop=320, points=1, whole=True, detail_side=512, reflect=True
+            crop=320, points=1, whole=True, detail_side=1024, reflect=True
         ),
         loop=LoopConfig(log_every=10, save_every=50),
     )

@@ -167,8 +167,9 @@ class Preprocessing:
         and is the only crop: `points` is 1, `short_side` 0.
       detail_side: with it, which needs `whole`, there is a second view: windows of the
         picture beside each other (`scoring.cropping.detail_of`). A picture whose
-        shorter side has more pixels is made smaller to that first, so that detail
-        means the same in large pictures as in those that were learned from. 0: none.
+        shorter side has more pixels is made smaller to that first: the more are left,
+        the finer the damage that shows, and the more the blur of a picture that
+        somebody enlarged. 0: none.
       reflect: with `whole`, a side under `crop` keeps its pixels and is mirrored
         outwards, in both views, in place of stretched.
     """

@@ -76,7 +76,8 @@ def change(config: Any, **changes: Any) -> Any:
 def smaller(config: DistillConfig) -> DistillConfig:
     """Three quarters of each side, about half of the pixels; half of steps and pairs.
 
-    A crop of training has whole cells of 32 pixels, and what is seen follows it.
+    A crop of training has whole cells of 32 pixels, and what is seen follows it; also
+    in detail, where it has no more pixels than the fit has seen.
     """
     crop = round(config.data.crop / 2**0.5 / 32) * 32
     share = crop / config.data.crop
@@ -84,11 +85,13 @@ def smaller(config: DistillConfig) -> DistillConfig:
         dataclasses.replace(source, short_side=round(source.short_side * share))
         for source in config.data.sources
     )
+    view = config.preprocessing
+    fitted = max(config.probe.sides, default=view.detail_side)
     view = dataclasses.replace(
-        config.preprocessing,
-        crop=round(config.preprocessing.crop * share),
-        short_side=round(config.preprocessing.short_side * share),
-        detail_side=round(config.preprocessing.detail_side * share),
+        view,
+        crop=round(view.crop * share),
+        short_side=round(view.short_side * share),
+        detail_side=round(min(view.detail_side, fitted) * share),
     )
     return change(
         config,

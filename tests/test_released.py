@@ -88,7 +88,7 @@ def test_info_says_that_whole_pictures_are_seen(installed, capfd, mirror):
 def test_info_says_how_large_the_windows_of_detail_are(capfd):
     status, out, _ = run(capfd, "info", "student-s", "--json")
     view = json.loads(out)["preprocessing"]
-    assert status == 0 and (view["crop"], view["detail_side"]) == (320, 512)
+    assert status == 0 and (view["crop"], view["detail_side"]) == (320, 1024)
     status, out, _ = run(capfd, "info", "student-s")
     said = " ".join(out.split())
     assert status == 0 and "320x320, and 4x4 windows of 80x80" in said

@@ -124,6 +124,8 @@ def _seen(view: dict[str, Any]) -> str:
     if view["whole"]:
         mirrored = " and its mirror image" if view["mirror"] else ""
         seen = f"whole picture at {view['crop']}x{view['crop']}{mirrored}"
+        if view["reflect"]:
+            seen += " (a smaller one mirrored outwards)"
         if not view["detail_side"]:
             return seen
         window = view["crop"] // WINDOWS
