@@ -45,7 +45,8 @@ class Choice(NamedTuple):
 
     @property
     def agreement(self) -> float | None:
-        """Share of raters who chose as the model; one half where it ties."""
+        """Share of raters who chose as the model; one half where its scores tie, as
+        they do where both were clipped. None without both scores."""
         if self.p0.score is None or self.p1.score is None:
             return None
         values = -self.p0.score, -self.p1.score, self.triplet.share

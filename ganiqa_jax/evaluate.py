@@ -148,7 +148,10 @@ def evaluate_choices(
     counted = [choice for choice in made if choice.agreement is not None]
     if not counted:
         errors = [row.error for choice in made for row in choice[1:] if row.error]
-        raise InputError(f"No choice could be made; first error: {errors[0]}")
+        raise InputError(
+            "No choice could be made"
+            + (f"; first error: {errors[0]}" if errors else ": there are no triplets.")
+        )
     difference = None
     if against is not None:
         names = [choice.triplet.content for choice in counted]

@@ -226,7 +226,11 @@ def mean(
     Args:
       values: finite, [N].
       bootstrap, seed, confidence: as in `summary`.
+
+    Raises:
+      InputError: if settings are out of range.
     """
+    _check_draws(bootstrap)
     random = np.random.default_rng(seed)
     rows = len(values)
     draws = bootstrap if rows > 1 else 0  # one row has no spread to resample
@@ -365,12 +369,16 @@ def _mean(values: np.ndarray) -> float:
 
 def _chosen(members: list[np.ndarray], bootstrap: int, seed: int) -> np.ndarray:
     """Groups of each draw: as many as there are, with replacement, [draws, groups]."""
-    if bootstrap < 0:
-        raise InputError(f"bootstrap={bootstrap} must not be negative.")
+    _check_draws(bootstrap)
     groups = len(members)
     if groups < 2:  # one group has no spread to resample
         return np.zeros((0, groups), np.int64)
     return np.random.default_rng(seed).integers(groups, size=(bootstrap, groups))
+
+
+def _check_draws(bootstrap: int) -> None:
+    if bootstrap < 0:
+        raise InputError(f"bootstrap={bootstrap} must not be negative.")
 
 
 def _draws(members: list[np.ndarray], chosen: np.ndarray) -> list[np.ndarray]:

@@ -172,6 +172,16 @@ def test_difference_is_signed_and_paired():
     assert same == (0.0, 0.0, 0.0)
 
 
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(0).normal(2.0, 3.0, 400)
+    found = metrics.mean(values)
+    assert found.value == values.mean()
+    half = 1.96 * values.std() / 20
+    wanted = values.mean() - half, values.mean() + half
+    np.testing.assert_allclose(found[1:], wanted, atol=0.1 * half)
+    assert np.isnan(metrics.mean(values[:1])[1:]).all()
+
+
 def test_mean_per_group_counts_flat_predictions_as_zero():
     mos = np.array([1, 2, 3, 1, 2, 3, 5, 5, 5, 1, 2], np.float64)
     prediction = np.array([1, 2, 3, 4, 4, 4, 1, 2, 3, 2, 1], np.float64)
@@ -199,3 +209,5 @@ def test_errors_name_what_does_not_fit():
         metrics.summary(np.arange(3.0), np.arange(3.0), groups=None, confidence=95.0)
     with pytest.raises(InputError, match="bootstrap=-1"):
         metrics.summary(np.arange(3.0), np.arange(3.0), groups=None, bootstrap=-1)
+    with pytest.raises(InputError, match="bootstrap=-1"):
+        metrics.mean(np.arange(3.0), bootstrap=-1)

@@ -92,7 +92,7 @@ def test_info_says_how_large_the_windows_of_detail_are(capfd):
     status, out, _ = run(capfd, "info", "student-s")
     said = " ".join(out.split())
     assert status == 0 and "320x320, and 4x4 windows of 80x80" in said
-    assert "at most 512" in said
+    assert "at most 1024); nothing is enlarged" in said
 
 
 def test_identities_of_preprocessing_stay():
@@ -100,7 +100,11 @@ def test_identities_of_preprocessing_stay():
     found = {
         path.name: read_released(path) for path in sorted(released.PACKAGED.iterdir())
     }
-    assert found["student-s"]["prep_sha"] == "e8597b783c59"
+    assert found["student-s"]["prep_sha"] == "e3a7ad9a184a"
+    assert found["teacher-s"]["prep_sha"] == "4358e11ac324"
+    # student-s before it left small pictures as small as they are.
+    view = Preprocessing(crop=320, points=1, whole=True, detail_side=512)
+    assert view.sha == "e8597b783c59"
     # teacher-s before pictures could be seen whole.
     crops = Preprocessing(short_side=512, crop=160, points=9)
     assert crops.sha == "74777808692a"

@@ -122,17 +122,16 @@ def _described(facts: dict[str, Any]) -> "list[tuple[str, str]]":
 def _seen(view: dict[str, Any]) -> str:
     """What a model looks at of a picture."""
     if view["whole"]:
-        mirrored = " and its mirror image" if view["mirror"] else ""
-        seen = f"whole picture at {view['crop']}x{view['crop']}{mirrored}"
-        if view["reflect"]:
-            seen += " (a smaller one mirrored outwards)"
-        if not view["detail_side"]:
-            return seen
-        window = view["crop"] // WINDOWS
-        return (
-            f"{seen}, and {WINDOWS}x{WINDOWS} windows of {window}x{window} at full "
-            f"size (shorter side to at most {view['detail_side']})"
-        )
+        seen = f"whole picture at {view['crop']}x{view['crop']}"
+        if view["mirror"]:
+            seen += " and its mirror image"
+        if view["detail_side"]:
+            window = view["crop"] // WINDOWS
+            seen += (
+                f", and {WINDOWS}x{WINDOWS} windows of {window}x{window} at full "
+                f"size (shorter side to at most {view['detail_side']})"
+            )
+        return f"{seen}; nothing is enlarged" if view["reflect"] else seen
     side = f"shorter side to {view['short_side']}, " if view["short_side"] else ""
     mirrored = " and their mirror images" if view["mirror"] else ""
     return f"{side}{view['points']} crops of {view['crop']}{mirrored}"
