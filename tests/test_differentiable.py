@@ -63,7 +63,9 @@ def test_whole_pictures_are_those_of_scoring(sides):
 
 
 @pytest.mark.parametrize("reflect", [False, True])
-@pytest.mark.parametrize("sides", [(256, 256), (60, 400), (64, 48), (20, 30)])
+@pytest.mark.parametrize(
+    "sides", [(256, 256), (120, 400), (60, 400), (64, 48), (20, 30)]
+)
 def test_views_are_those_of_scoring(sides, reflect):
     settings = dict(points=1, mirror=True, whole=True, detail_side=128, reflect=reflect)
     view = Preprocessing(crop=80, **settings)
