@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import ScopeParamShapeError
 from random_arrays import normal
 
 from ganiqa_jax.models.conv import BatchNorm, Conv, ConvNorm
@@ -176,3 +177,9 @@ def test_kernels_keep_the_variance_of_a_relu_network(key):
 def test_depthwise_needs_one_filter_a_channel(key):
     with pytest.raises(ValueError, match="C=3 .* features=4"):
         Conv(4, depthwise=True).init(key, jnp.zeros((1, 2, 2, 3)))
+
+
+def test_a_kernel_of_another_shape_is_refused(key):
+    variables = Conv(4, kernel=(3, 3)).init(key, jnp.zeros((1, 2, 2, 3)))
+    with pytest.raises(ScopeParamShapeError, match="kernel"):
+        Conv(4, kernel=(5, 5)).apply(variables, jnp.zeros((1, 2, 2, 3)))

@@ -9,6 +9,10 @@ took 2 to 4 ms where the former took 23 to 37 ms (8x28x28x192 and 16x14x14x384, 
 With a stride each slice is padded by itself, which fuses too: the padded map, most of
 which is passed over, is never written. That is 2 to 6 times as fast on maps of 20x20 to
 160x160; without a stride it would be 2 to 5 times as slow.
+
+Jitted inside the programs that use it, so that it is traced once for each shape and not
+for each layer: of a student's gradient that halves the time before XLA sees it. XLA
+takes the calls apart again, and the numbers stay the same to the bit.
 """
 
 import functools
@@ -22,6 +26,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 Formulation = Literal["auto", "shift", "grouped"]
 
 
+@functools.partial(jax.jit, static_argnames=("stride", "padding", "formulation"))
 def depthwise_conv(
     x: Float[Array, "B H W C"],
     kernel: Float[Array, "k l 1 C"],
@@ -75,6 +80,7 @@ def _shifted_forward(
     return _shifted(x, kernel, stride, padding), (x, kernel)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _shifted_backward(
     stride: int, padding: Pads, saved: tuple[Array, Array], grad: Array
 ) -> tuple[Array, Array]:
@@ -93,12 +99,19 @@ def _slices(padded: Array, rows: int, columns: int, stride: int) -> list[Array]:
     """What each tap of the filter sees, tap by tap."""
     height = (padded.shape[1] - rows) // stride + 1
     width = (padded.shape[2] - columns) // stride + 1
+    batch, _, _, channels = padded.shape
     return [
-        padded[
-            :,
-            i : i + (height - 1) * stride + 1 : stride,
-            j : j + (width - 1) * stride + 1 : stride,
-        ]
+        jax.lax.slice(
+            padded,
+            (0, i, j, 0),
+            (
+                batch,
+                i + (height - 1) * stride + 1,
+                j + (width - 1) * stride + 1,
+                channels,
+            ),
+            (1, stride, stride, 1),
+        )
         for i in range(rows)
         for j in range(columns)
     ]
