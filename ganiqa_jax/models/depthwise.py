@@ -11,8 +11,7 @@ which is passed over, is never written. That is 2 to 6 times as fast on maps of 
 160x160; without a stride it would be 2 to 5 times as slow.
 
 Jitted inside the programs that use it, so that it is traced once for each shape and not
-for each layer: of a student's gradient that halves the time before XLA sees it. XLA
-takes the calls apart again, and the numbers stay the same to the bit.
+for each layer. XLA takes the calls apart again: the numbers stay the same to the bit.
 """
 
 import functools
